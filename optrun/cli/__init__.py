@@ -1,0 +1,16 @@
+"""The command line: one file per command. Nothing here imports torch before a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The `optrun` command. Exits with the codes of the contract: 0, 1, 2, 3, 130, 143."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other down on a busy machine
+    from optrun.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

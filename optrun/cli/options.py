@@ -1,0 +1,35 @@
+"""The arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config file.", show_default=False)]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads this at run time)
+    typer.Argument(metavar="[KEY=VALUE]...", help="Values instead of the file's: optimizer.lr=0.1", show_default=False),
+]
+Run = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's path, its name or the beginning of it, or last.", show_default=False),
+]
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", metavar="DIR", envvar="OPTRUN_RUNS_DIR", help="Where runs are kept.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Imports = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        "--import",
+        metavar="FILE",
+        help="Run a Python file that registers your own components. Repeatable.",
+        show_default=False,
+    ),
+]
+RUNS_DIR = Path("runs")

@@ -1,0 +1,42 @@
+"""Where words go: results to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+__all__ = ["Output", "print_json"]
+
+
+@dataclass
+class Output:
+    """How a command was asked to speak. `NO_COLOR` and terminals are rich's business."""
+
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def results(self) -> Console:
+        """The console for results."""
+        return Console(highlight=False, soft_wrap=True)
+
+    @property
+    def remarks(self) -> Console:
+        """The console for everything else; silent when quiet."""
+        return Console(stderr=True, highlight=False, soft_wrap=True, quiet=self.quiet)
+
+    def warn(self, sentence: str) -> None:
+        """A warning: shown even when quiet, since it may change what a result means."""
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"warning: {sentence}", style="yellow", markup=False
+        )
+
+
+def print_json(value: Any) -> None:
+    """The one JSON document of a command with `--json`."""
+    from optrun.runs.record import strict_json
+
+    sys.stdout.write(strict_json(value, indented=True) + "\n")

@@ -1,0 +1,30 @@
+"""`optrun resume`: go on with an interrupted run, or make a finished one longer."""
+
+from __future__ import annotations
+
+from optrun.cli import options
+from optrun.cli.output import Output
+
+
+def resume(
+    run: options.Run,
+    overrides: options.Overrides = None,
+    imports: options.Imports = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Go on from a run's last checkpoint, to the same bits as if it had never stopped.
+
+    epochs=N or steps=N makes it longer. A run without a checkpoint starts over; a completed run is left as it is.
+    """
+    from optrun.components.plugins import import_file
+    from optrun.runs.reader import resolve
+
+    directory = resolve(run, runs_dir)
+    imported = [import_file(file) for file in imports or []]
+
+    from optrun.cli.progress import follow
+    from optrun.experiment import Experiment
+
+    follow(Experiment.resumed(directory, overrides or [], imported=imported), directory, Output(json, quiet))

@@ -1,0 +1,61 @@
+"""`optrun train`: train what a config describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from optrun.cli import options
+from optrun.cli.output import Output
+
+
+def train(
+    config: options.Config,
+    overrides: options.Overrides = None,
+    run_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="Write the run here instead of a new directory below --runs-dir.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="auto, cpu, cuda, cuda:1 or mps, instead of the config's.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="RUN", help="Go on with this run of the same config.", show_default=False),
+    ] = None,
+    imports: options.Imports = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a model; the run's path is printed last.
+
+    Exit codes: 0 done, 1 failed, 2 the config is wrong, 3 diverged, 130 or 143 interrupted (resumable).
+    """
+    from optrun.components.plugins import import_file
+    from optrun.config.loading import load
+    from optrun.config.semantics import warnings
+
+    output = Output(json, quiet)
+    imported = [import_file(file) for file in imports or []]
+    changes = [*(overrides or []), *([f"device={device}"] if device else [])]
+    spec = load(config, changes)
+    for sentence in warnings(spec):
+        output.warn(sentence)
+
+    from optrun.cli.progress import follow
+    from optrun.experiment import Experiment
+    from optrun.runs.reader import resolve
+
+    if resume is not None:
+        directory = resolve(resume, runs_dir)
+        experiment = Experiment.resumed(directory, changes, same_as=spec, imported=imported)
+    else:
+        experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported)
+        directory = experiment.directory
+    follow(experiment, directory, output)

@@ -1,0 +1,37 @@
+"""A user's own components: files named on the command line with `--import`, run once."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+
+from optrun.errors import UsageError
+
+__all__ = ["import_file"]
+
+
+def import_file(path: str | Path) -> dict[str, str]:
+    """Run the Python file at `path`, so that what it registers is known; returns its path and SHA-256 for the record.
+
+    Raises UsageError when there is no such file or it fails, naming the line.
+    """
+    path = Path(path).absolute()
+    try:
+        source = path.read_bytes()
+    except OSError as unreadable:
+        raise UsageError(f"cannot import {path}: {unreadable.strerror}") from unreadable
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise UsageError(f"cannot import {path}: it is not a Python file (.py)")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules.setdefault(path.stem, module)  # so that its classes can be pickled for data-loading workers
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else 0)
+        raise UsageError(f"{path}:{line}: {type(error).__name__}: {error}") from error
+    return {"path": str(path), "sha256": hashlib.sha256(source).hexdigest()}

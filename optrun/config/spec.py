@@ -1,0 +1,215 @@
+"""The spec: one run as its configuration says it, checked, complete and unchangeable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_validator
+
+from optrun.components.choice import Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
+from optrun.components.registry import KINDS
+from optrun.config.document import Document, dotted
+from optrun.errors import Problem
+
+__all__ = ["EarlyStop", "Spec", "Steps", "Target"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+_STRICT = ConfigDict(
+    extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
+)
+
+OUTSIDE_THE_HASH = {"name", "notes", "tags", "device", "log_every", "checkpoint_every", "keep_checkpoints"}
+"""Keys that change what a run is called or how it is watched, not what it computes."""
+
+
+class Steps(BaseModel):
+    """An interval counted in optimizer steps."""
+
+    model_config = _STRICT
+
+    steps: Count
+
+
+class EarlyStop(BaseModel):
+    """Stop when the metric has not improved for `patience` evaluations."""
+
+    model_config = _STRICT
+
+    metric: str = "val/loss"
+    """A key of metrics.jsonl, such as val/loss or val/accuracy."""
+    mode: Literal["min", "max"] | None = None
+    """Which way is better; by default the metric's own."""
+    patience: Count
+    """Evaluations without improvement before the run stops."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smaller changes than this do not count as improvement."""
+
+
+class Target(BaseModel):
+    """Record when the metric first reaches the value (time to target)."""
+
+    model_config = _STRICT
+
+    metric: str
+    """A key of metrics.jsonl, such as val/accuracy."""
+    value: float
+
+
+class Spec(BaseModel):
+    """One training run."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """What the run is called; by default the file's stem."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Init, data order, dropout: everything random derives from it."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
+    """bf16 and fp16 by autocast; fp16 with loss scaling."""
+    epochs: Count | None = None
+    """Passes over the training part; give this or steps."""
+    steps: Count | None = None
+    """Optimizer steps; give this or epochs."""
+    dataset: DatasetChoice
+    """What to train on, and batch_size, the examples in a micro-batch."""
+    model: Choice
+    loss: Choice
+    """A criterion of torch.nn by its snake_case name: cross_entropy, mse, …"""
+    metrics: tuple[Choice, ...] = ()
+    """Computed at every evaluation, exactly over the whole part; the first one decides which evaluation is best."""
+    optimizer: OptimizerChoice
+    scheduler: SchedulerChoice | None = None
+    clip_norm: Positive | None = None
+    """Clip the total gradient norm to this; .inf measures it and clips nothing; null does neither."""
+    clip_value: Positive | None = None
+    """Clip each gradient element to ± this."""
+    accumulate: Count = 1
+    """Micro-batches whose gradients make one optimizer step."""
+    log_every: Count = 10
+    """Optimizer steps between two training rows."""
+    eval_every: Count | Steps = 1
+    """Epochs between two evaluations, or {steps: N}."""
+    checkpoint_every: Literal["auto"] | Count | Steps = "auto"
+    """Epochs between two checkpoints, {steps: N}, or auto: every 30 seconds of training."""
+    early_stop: EarlyStop | None = None
+    target: Target | None = None
+    threads: Literal["auto"] | Count = "auto"
+    """CPU threads; auto is one for a step too small to share, else the physical cores."""
+    keep_checkpoints: Literal["all", "last", "none"] = "all"
+    """all: the last two and the best; last: the last one; none: nothing before the end."""
+    compile: bool = False
+    """Use torch.compile; results may differ in the last bits."""
+    deterministic: bool = True
+    """Refuse operations that could give other bits next time."""
+    notes: str = ""
+    tags: tuple[str, ...] = ()
+
+    _document: Document | None = PrivateAttr(None)
+    _folder: Path = PrivateAttr(Path())
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Spec:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of epochs and steps")
+        return self
+
+    @field_serializer("dataset", "model", "loss", "optimizer", "scheduler")
+    def _component(self, choice: Choice | None) -> Any:
+        return _brief(choice) if choice else None
+
+    @field_serializer("metrics")
+    def _components(self, choices: Sequence[Choice]) -> list[Any]:
+        return [_brief(choice) for choice in choices]
+
+    @property
+    def folder(self) -> Path:
+        """The directory of the file this spec was read from."""
+        return self._folder
+
+    @property
+    def watched(self) -> tuple[str, Literal["min", "max"]]:
+        """The metric that says which evaluation is best, and its direction: the first of `metrics`, else the loss."""
+        key = f"val/{self.metrics[0].name}" if self.metrics else "val/loss"
+        return key, self.mode_of(key)
+
+    def mode_of(self, key: str) -> Literal["min", "max"]:
+        """The direction of a key of metrics.jsonl: the metric's own; a loss is better when smaller."""
+        name = key.partition("/")[2]
+        return "min" if name == "loss" else metric_mode(name)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as plain data: what config.yaml holds and `optrun train` of it repeats."""
+        complete = self.model_dump()
+        complete.pop("steps" if self.epochs is not None else "epochs")
+        return complete
+
+    def config_hash(self) -> str:
+        """SHA-256 (hex) of what this run computes: two configs that mean the same have the same hash."""
+        given = {key: value for key, value in self.resolved().items() if key not in OUTSIDE_THE_HASH}
+        defaults = {key: field.default for key, field in Spec.model_fields.items()}
+        changed = {key: _essential(key, value) for key, value in given.items() if value != defaults.get(key, ...)}
+        text = json.dumps(changed, sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def problem(self, path: Sequence[str | int], message: str) -> Problem:
+        """A problem at `path`, with its place in the file this spec was read from."""
+        key = dotted(tuple(path))
+        if self._document is None:
+            return Problem("config", 0, 0, key, message)
+        return Problem(*self._document.place(tuple(path)), key, message)
+
+
+def _brief(choice: Choice) -> Any:
+    """The choice as a config would write it: a component without settings is its name."""
+    written = choice.as_config()
+    return choice.name if written == {"name": choice.name} else written
+
+
+def metric_mode(name: str) -> Literal["min", "max"]:
+    """The direction a registered metric declares; a metric that declares none is better when larger."""
+    return getattr(KINDS["metrics"].find(name).load(), "mode", "max")
+
+
+_REGISTRY_OF = {"dataset": "datasets", "model": "models", "loss": "losses", "metrics": "metrics"}
+
+
+def _essential(key: str, value: Any) -> Any:
+    """The value without the settings that equal their component's default, and numbers in one spelling."""
+    kind = _REGISTRY_OF.get(key, f"{key}s")
+    if kind not in KINDS or value is None:
+        return _canonical(value)
+    if key == "metrics":
+        return [_without_defaults(kind, item) for item in value]
+    return _without_defaults(kind, value)
+
+
+def _without_defaults(kind: str, written: Any) -> dict[str, Any]:
+    mapping = {"name": written} if isinstance(written, str) else written
+    defaults = {p.name: p.default for p in KINDS[kind].find(mapping["name"]).signature.settings}
+    kept: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+            value = [_without_defaults(kind, item) for item in value]
+        elif isinstance(value, dict) and "name" in value:
+            value = _without_defaults(kind if key == "fallback" else "functions", value)
+        if key not in defaults or _canonical(value) != _canonical(defaults[key]):
+            kept[key] = _canonical(value)
+    return kept
+
+
+def _canonical(value: Any) -> Any:
+    """One spelling for one value: 1.0 as 1, tuples as lists, infinity as text."""
+    if isinstance(value, float):
+        return str(value) if not math.isfinite(value) else int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,103 @@
+"""Everything optrun raises on purpose, and the exit code each becomes. Imports nothing heavy.
+
+    OptrunError                 1   anything below
+    ├── UsageError              2   a command was called with something that cannot be
+    │   ├── ConfigError         2   a configuration has problems: all of them, each with its place
+    │   └── NotARun             2   a path that holds no run
+    ├── RunError                1   a run could not go on
+    │   ├── RunLocked           1   another process is working on the run
+    │   └── CheckpointError     1   no checkpoint of the run can be read
+    ├── Diverged                3   the loss is no longer a finite number
+    └── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "Diverged",
+    "Interrupted",
+    "NotARun",
+    "OptrunError",
+    "Problem",
+    "RunError",
+    "RunLocked",
+    "UsageError",
+]
+
+
+class OptrunError(Exception):
+    """The root: `str()` of it is one or more whole sentences for the user."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(OptrunError):
+    """A command or function was called with something that cannot be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a configuration: where it stands, which key, what to do.
+
+    `line` and `column` count from 1; 0 means the problem has no place in the text. Problems sort by their place.
+    """
+
+    source: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+class ConfigError(UsageError):
+    """A configuration cannot be used; `problems` lists every reason, in the order of the text."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class NotARun(UsageError):
+    """A path was taken for a run directory and is none."""
+
+
+class RunError(OptrunError):
+    """A run could not start or go on."""
+
+
+class RunLocked(RunError):
+    """Another process is working on the run."""
+
+
+class CheckpointError(RunError):
+    """No checkpoint of the run can be read."""
+
+
+class Diverged(OptrunError):
+    """The training loss is NaN or infinite at optimizer step `step` (counted from 1)."""
+
+    exit_code = 3
+
+    def __init__(self, step: int, loss: float, epoch: int) -> None:
+        self.step, self.loss, self.epoch = step, loss, epoch
+        super().__init__(f"the loss is {loss} at step {step}: the run has diverged; try a lower lr or clip_norm")
+
+
+class Interrupted(OptrunError):
+    """A signal asked the run to stop; it is checkpointed and can be resumed."""
+
+    def __init__(self, signal: int, run: str) -> None:
+        self.signal = signal
+        self.exit_code = 128 + signal  # type: ignore[misc]
+        super().__init__(f"interrupted; go on with `optrun resume {run}`")

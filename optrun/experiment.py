@@ -1,0 +1,379 @@
+"""One run: the events of the training loop become a run directory.
+
+`Experiment.new` starts a run and `Experiment.resumed` goes on with one; `events()` trains it and passes the events on,
+so that whoever shows progress reads them in a plain `for`:
+
+    experiment = Experiment.new(spec, "runs")
+    for event in experiment.events():
+        ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+import optrun.config.loading as loading
+from optrun.components.schedulers import uses_horizon
+from optrun.config.spec import Spec, Steps
+from optrun.config.writing import to_yaml
+from optrun.errors import ConfigError, Diverged, Interrupted, RunError, UsageError
+from optrun.runs import checkpoint, environment, reader
+from optrun.runs.layout import Layout, new_run_directory
+from optrun.runs.lock import Lock
+from optrun.runs.record import Record
+from optrun.training.batches import Batches
+from optrun.training.evaluation import evaluate
+from optrun.training.events import Evaluated, Event, Stepped
+from optrun.training.loop import fit
+from optrun.training.numerics import numerics
+from optrun.training.preparation import prepare_run
+from optrun.training.state import State
+
+__all__ = ["CHECKPOINT_SECONDS", "Experiment", "resume", "train"]
+
+CHECKPOINT_SECONDS = 30.0
+"""`checkpoint_every: auto`: seconds of training between two checkpoints."""
+
+CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
+"""What a resume may set otherwise: the length, and how the run is watched."""
+
+
+class Experiment:
+    """A run that is ready to be trained, in a directory that this process has locked.
+
+    `events()` trains it to the end, writing every row, checkpoint and summary on the way. `notes` are sentences for
+    the user: what was found damaged and what was done about it.
+    """
+
+    def __init__(self, spec: Spec, state: State, batches: Batches, directory: Path, lock: Lock) -> None:
+        self.spec, self.state, self.batches = spec, state, batches
+        self.directory, self.lock = directory, lock
+        self.paths = Layout(directory)
+        self.notes: list[str] = []
+        self.summary: dict[str, Any] = {}
+        self.record: Record
+        self._started = time.monotonic()
+        self._wall_before = 0.0
+        self._saved_time = 0.0
+        self._best: dict[str, Any] | None = None
+        self._last_row: dict[str, Any] | None = None
+        self._final: dict[str, float] = {}
+        self._stop: int | None = None
+
+    @classmethod
+    def new(
+        cls,
+        spec: Spec,
+        runs_dir: str | Path = "runs",
+        *,
+        directory: str | Path | None = None,
+        imported: Sequence[Mapping[str, str]] = (),
+    ) -> Experiment:
+        """Build what `spec` describes and make its run directory: `directory`, or a new one below `runs_dir`.
+
+        Nothing is written before the whole configuration has been judged. Raises ConfigError, RunError, RunLocked.
+        """
+        spec, state, batches = prepare_run(spec)
+        where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
+        run = cls(spec, state, batches, where, Lock(where))
+        run.record = Record(where)
+        run.record.config(to_yaml(spec.resolved()))
+        described = environment.describe(sys.argv, int(spec.threads), str(state.device), spec.folder)
+        run.record.environment({**described, "imports": list(imported), "data_fingerprint": state.data.fingerprint})
+        run._summarize("running")
+        return run
+
+    @classmethod
+    def resumed(
+        cls,
+        directory: Path,
+        overrides: Sequence[str] | Mapping[str, Any] = (),
+        *,
+        same_as: Spec | None = None,
+        imported: Sequence[Mapping[str, str]] = (),
+    ) -> Experiment | None:
+        """The run in `directory`, put back to its last checkpoint (to its beginning if it has none).
+
+        Returns None for a completed run that is not to become longer. Raises ConfigError when an override, or the
+        config `same_as`, would change what was trained so far; RunLocked while another process works on the run;
+        CheckpointError.
+        """
+        before = loading.load(Layout(directory).config)
+        spec = same_as or loading.load(Layout(directory).config, overrides)
+        if spec.threads == "auto":
+            spec = spec.model_copy(update={"threads": before.threads})
+        refuse_changes(before, spec)
+        longer = (spec.epochs, spec.steps) != (before.epochs, before.steps)
+        lock = Lock(directory)
+        try:
+            status = reader.read(directory).summary.get("status")
+            if status == "completed" and not longer:
+                lock.release()
+                return None
+            spec, state, batches = prepare_run(spec)
+            run = cls(spec, state, batches, directory, lock)
+            run._restore(longer)
+            run.record.config(to_yaml(spec.resolved()))
+            described = reader.read(directory).environment
+            described = environment.resumed(described, state.step, sys.argv)
+            run.record.environment({**described, **({"imports": list(imported)} if imported else {})})
+            run._summarize("running")
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    def _restore(self, longer: bool) -> None:
+        if not checkpoint.exists(self.paths):
+            self.record = Record(self.directory)
+            self.notes.append("there is no checkpoint: the run starts over")
+            return
+        saved, notes = checkpoint.load(self.paths)
+        self.notes += notes
+        if saved["step"] > self.state.total_steps:
+            self.lock.release()
+            raise UsageError(f"the run has taken {saved['step']} steps already, more than {self.state.total_steps}")
+        self.state.load_state_dict(saved)
+        self._wall_before, self._final = saved["wall_time"], saved["final"]
+        self._saved_time = self.state.time
+        self.record = Record(self.directory, saved["metrics_bytes"])
+        self.notes += self.record.notes
+        row = saved["last_row"]
+        if row is not None and not longer:
+            self.record.row(row)
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
+        settings = numerics(threads=int(self.spec.threads), deterministic=self.spec.deterministic)
+        with self.lock, self.record, settings, self._signals():
+            try:
+                yield from self._train()
+                self._finish()
+            except Diverged as diverged:
+                self._diverged(diverged)
+                raise
+            except Interrupted:
+                raise
+            except GeneratorExit:
+                self._interrupt()
+                raise
+            except Exception as error:
+                self.record.error(traceback.format_exc())
+                self._summarize("failed", error=f"{type(error).__name__}: {error}")
+                raise RunError(f"{self.directory} failed: {type(error).__name__}: {error}") from error
+
+    def _train(self) -> Iterator[Event]:
+        if self.state.progress.should_stop:
+            return
+        for event in fit(self.state, self.batches, self.spec):
+            if isinstance(event, Stepped):
+                self._stepped(event)
+            else:
+                self._evaluated(event)
+            yield event
+            if self._stop is not None and self.state.step < self.state.total_steps:
+                self._interrupt()
+                raise Interrupted(self._stop, str(self.directory))
+            if self.state.progress.should_stop:
+                return
+
+    def _stepped(self, event: Stepped) -> None:
+        position, at_end = self.record.position, self.state.step == self.state.total_steps
+        if event.row is not None:
+            self.record.row(event.row)
+        if at_end or self._checkpoint_is_due():
+            only_because_it_ends = event.step % self.spec.log_every != 0
+            if event.row is not None and only_because_it_ends:
+                self._save(position, event.row)
+            else:
+                self._save()
+
+    def _evaluated(self, event: Evaluated) -> None:
+        state = self.state
+        if state.progress.saw(event) and self.spec.keep_checkpoints == "all":
+            self._best = {"model": _copied(state.model.state_dict()), **(state.progress.best or {})}
+        if state.progress.should_stop and state.step % self.spec.log_every and state.step < state.total_steps:
+            state.settle()
+            self.record.row(state.training_row(state.epoch, state.optimizer.learning_rates()))
+        self.record.row(event.row)
+        self._final = event.values
+        self._summarize("running")
+
+    def _checkpoint_is_due(self) -> bool:
+        every, state = self.spec.checkpoint_every, self.state
+        if self.spec.keep_checkpoints == "none":
+            return False
+        if every == "auto":
+            return state.time - self._saved_time >= CHECKPOINT_SECONDS
+        if isinstance(every, Steps):
+            return state.step % every.steps == 0
+        return state.batch == 0 and state.epoch % every == 0
+
+    def _save(self, metrics_bytes: int | None = None, last_row: dict[str, Any] | None = None) -> None:
+        """Write the checkpoint. `metrics_bytes` leaves out the rows that are there only because the run ends here."""
+        self.state.settle()
+        self.record.sync()
+        held = {
+            **self.state.state_dict(),
+            "version": 1,
+            "config_hash": self.spec.config_hash(),
+            "wall_time": self._wall_time(),
+            "metrics_bytes": self.record.position if metrics_bytes is None else metrics_bytes,
+            "last_row": last_row,
+            "final": self._final,
+        }
+        self._save_best()
+        checkpoint.save(self.paths, held)
+        self._saved_time = self.state.time
+
+    def _save_best(self) -> None:
+        """Before the last checkpoint, never after: a resume from it finds every older best evaluation on disk."""
+        if self._best is not None:
+            checkpoint.save(self.paths, self._best, kind="best")
+            self._best = None
+
+    def _finish(self) -> None:
+        state = self.state
+        if state.step < state.total_steps:  # stopped early: the end is here
+            self._save()
+        if state.data.test is not None:
+            values = evaluate(state, state.data.test, "test")
+            self.record.row(Evaluated(state.step, state.epoch, state.time, values, scheduled=False).row)
+            self._final = {**self._final, **values}
+        self._save_best()
+        checkpoint.tidy(self.paths, self.spec.keep_checkpoints)
+        self.record.sync()
+        self._summarize("completed")
+
+    def _diverged(self, diverged: Diverged) -> None:
+        row = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time, "train/loss": diverged.loss}
+        self.record.row(row)
+        self._summarize("diverged", error=str(diverged))
+
+    def _interrupt(self) -> None:
+        if self.state.step < self.state.total_steps:  # else the last step has saved it
+            self._save()
+        self._summarize("interrupted")
+
+    def _summarize(self, status: str, *, error: str | None = None) -> None:
+        """Write summary.json as things stand."""
+        state, progress = self.state, self.state.progress
+        best = {"metric": progress.metric, "mode": progress.mode, **progress.best} if progress.best else None
+        reached = progress.reached or {"step": None, "time": None}
+        self.summary = {
+            "run": self.directory.name,
+            "name": self.spec.name,
+            "status": status,
+            "config_hash": self.spec.config_hash(),
+            "epochs": state.epoch,
+            "steps": state.step,
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "train_time": state.time,
+            "wall_time": self._wall_time(),
+            "samples_per_second": state.samples / state.time if state.time else None,
+            "final": self._final,
+            "best": best,
+            "target": {"reached": progress.reached is not None, **reached} if progress.target_metric else None,
+            "clipped_fraction": state.clipped_fraction,
+            "engine": "loop",
+            "error": error,
+        }
+        self.record.summary(self.summary)
+
+    def _wall_time(self) -> float:
+        return self._wall_before + time.monotonic() - self._started
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a stop after the step under way; the second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self._stop = number
+            for each, handler in before.items():
+                signal.signal(each, handler if callable(handler) else signal.SIG_DFL)
+
+        for number in before:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def train(
+    config: Spec | str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    runs_dir: str | Path = "runs",
+    run_dir: str | Path | None = None,
+) -> reader.Run:
+    """Train what a config describes (a spec, or the path of a file with `overrides`) and return the finished run.
+
+    The run is written to `run_dir`, or to a new directory below `runs_dir`. Raises ConfigError before anything is
+    written; Diverged, Interrupted or RunError once it trains.
+    """
+    spec = config if isinstance(config, Spec) else loading.load(config, overrides)
+    return _drained(Experiment.new(spec, runs_dir, directory=run_dir))
+
+
+def resume(run: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> reader.Run:
+    """Go on with the run in directory `run` and return it finished. A completed run is returned as it is, unless
+    `overrides` make it longer. Raises what `train` raises, and CheckpointError."""
+    experiment = Experiment.resumed(Path(run), overrides)
+    return _drained(experiment) if experiment else reader.read(Path(run))
+
+
+def _drained(experiment: Experiment) -> reader.Run:
+    for _ in experiment.events():
+        pass
+    return reader.read(experiment.directory)
+
+
+def refuse_changes(before: Spec, after: Spec) -> None:
+    """A resume may make a run longer, but not another run. Raises ConfigError naming each key that would."""
+    old, new = before.resolved(), after.resolved()
+    problems = [
+        after.problem((key,), "cannot be changed by a resume; start a new run with `optrun train`")
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key) and key not in CHANGEABLE
+    ]
+    if (before.epochs, before.steps) != (after.epochs, after.steps) and after.scheduler:
+        key = "epochs" if after.epochs else "steps"
+        fixed = uses_horizon(after.scheduler)
+        if fixed:
+            message = f"cannot be changed: {', '.join(fixed)} was made for the run's first length; start a new run"
+            problems.append(after.problem((key,), message))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _made(directory: Path) -> Path:
+    """The directory a user asked for; one that holds a run already is refused."""
+    if Layout(directory).config.exists():
+        raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _copied(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
+        for key, value in tensors.items()
+    }

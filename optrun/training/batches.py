@@ -1,0 +1,109 @@
+"""The training part, served in the order of each epoch and cut into optimizer steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from optrun.components.data import Examples, Part
+from optrun.components.parts import fetch
+from optrun.components.transforms import Augment
+from optrun.training.randomness import epoch_order
+
+__all__ = ["Batches", "MicroBatch"]
+
+MicroBatch = tuple[Tensor, Tensor, float]
+"""Inputs, targets, and what the loss is weighted with: the share of the step's examples (1.0 for the whole step)."""
+
+GATHERED_BYTES = 32 * 2**20
+"""How much of an epoch is put in order at once; its batches are then views."""
+
+
+class Batches:
+    """Serves optimizer steps: lists of `accumulate` micro-batches of `batch_size` examples, on `device`.
+
+    The last step of an epoch takes what is left, and so does its last micro-batch. What a step holds depends on
+    (seed, epoch, step) alone: examples in memory are put in order and cut; images on disk, and what is augmented anew
+    in every epoch, are fetched batch by batch, by `workers` processes if there are any, with the same result.
+    `to_loss` turns a batch's targets into the form the loss takes. With `weighted` the losses of the micro-batches
+    make their mean over the step's examples; a summed loss needs no weights.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        augment: Augment | None = None,
+        *,
+        batch_size: int,
+        accumulate: int,
+        seed: int,
+        device: torch.device,
+        to_loss: Callable[[Tensor], Tensor],
+        weighted: bool = True,
+        workers: int = 0,
+    ) -> None:
+        self.in_memory = isinstance(part, Examples) and augment is None
+        self.part: Part = Examples(part.inputs, to_loss(part.targets)) if self.in_memory else part  # type: ignore[union-attr]
+        self.augment, self.batch_size, self.seed, self.device = augment, batch_size, seed, device
+        self.to_loss, self.weighted, self.workers = to_loss, weighted, workers
+        self.rows_per_step = batch_size * accumulate
+        self.steps_per_epoch = math.ceil(len(part) / self.rows_per_step)
+
+    def after(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
+        """The steps that follow step `step` of epoch `epoch`, without end."""
+        serve = self._gathered if self.in_memory else self._fetched
+        while True:
+            order = epoch_order(self.seed, epoch, len(self.part))
+            yield from serve(order, epoch, step * self.rows_per_step)
+            epoch, step = epoch + 1, 0
+
+    def _gathered(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
+        part: Examples = self.part  # type: ignore[assignment]
+        row = part.inputs[0].nbytes + part.targets[0].nbytes
+        steps = max(1, GATHERED_BYTES // (row * self.rows_per_step))
+        for rows in order[first:].split(steps * self.rows_per_step):
+            rows = rows.to(part.inputs.device)
+            inputs, targets = part.inputs[rows], part.targets[rows]
+            for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
+                yield self._micro_batches(x.to(self.device), y.to(self.device))
+
+    def _fetched(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
+        starts = range(first, len(order), self.rows_per_step)
+        loader = DataLoader(
+            _Fetching(self.part, self.augment, order, self.rows_per_step, self.seed, epoch),
+            sampler=starts,  # type: ignore[arg-type]
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else it would draw from the stream that dropout uses
+        )
+        for x, y in loader:
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            yield self._micro_batches(x, y if y.is_floating_point() else self.to_loss(y))
+
+    def _micro_batches(self, inputs: Tensor, targets: Tensor) -> list[MicroBatch]:
+        if len(inputs) <= self.batch_size:
+            return [(inputs, targets, 1.0)]
+        pairs = zip(inputs.split(self.batch_size), targets.split(self.batch_size))
+        return [(x, y, len(x) / len(inputs) if self.weighted else 1.0) for x, y in pairs]
+
+
+@dataclass(frozen=True)
+class _Fetching(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """One epoch of a part; the item at `start` is the optimizer step that begins with the epoch's example `start`."""
+
+    part: Part
+    augment: Augment | None
+    order: Tensor
+    rows_per_step: int
+    seed: int
+    epoch: int
+
+    def __getitem__(self, start: int) -> tuple[Tensor, Tensor]:
+        rows = self.order[start : start + self.rows_per_step]
+        return fetch(self.part, rows, self.augment, seed=self.seed, epoch=self.epoch, position=start)

@@ -1,0 +1,58 @@
+"""Evaluation: the loss and the metrics over a whole part, exactly, in slices of 1,024 rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from optrun.components.data import Examples, Part
+from optrun.components.losses import loss_weight, summed, whole
+from optrun.components.parts import fetch
+
+if TYPE_CHECKING:
+    from optrun.training.state import State
+
+__all__ = ["SLICE", "evaluate"]
+
+SLICE = 1024
+"""Rows evaluated at a time, everywhere: the bits of a sum depend on how it is cut."""
+
+
+@torch.no_grad()
+def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
+    """The loss and every metric of the run over `part`, as `{"val/loss": …, "val/accuracy": …}`.
+
+    The model is put, and left, in evaluation mode; no generator is drawn from. The loss is the mean over the whole part
+    (weighted as the criterion itself weights its mean), not a mean of batch means.
+    """
+    state.eval()
+    criterion = summed(state.criterion)
+    sums, weights, every_output, every_target = [], [], [], []
+    for inputs, targets in slices(part, state.device):
+        wanted = state.loss_targets(targets)
+        with state.autocast():
+            outputs = state.model(inputs)
+            sums.append(criterion(outputs, wanted).item())
+        weights.append(loss_weight(state.criterion, wanted))
+        if state.metrics:
+            every_output.append(outputs)
+            every_target.append(targets)
+    values = {f"{split}/loss": whole(state.criterion, sums, weights)}
+    if state.metrics:
+        outputs, targets = torch.cat(every_output), torch.cat(every_target)
+        values |= {f"{split}/{name}": float(metric(outputs, targets)) for name, metric in state.metrics.items()}
+    return values
+
+
+def slices(part: Part, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The part in its own order, cut into slices of 1,024 rows, on the device."""
+    for start in range(0, len(part), SLICE):
+        stop = min(start + SLICE, len(part))
+        if isinstance(part, Examples):
+            inputs, targets = part.inputs[start:stop], part.targets[start:stop]
+        else:
+            inputs, targets = fetch(part, torch.arange(start, stop))
+        yield inputs.to(device), targets.to(device)

@@ -1,0 +1,117 @@
+"""The training loop: the textbook's lines in the textbook's order, as a generator of events.
+
+    for event in fit(state, data, spec):
+        ...                                # log, show, save, stop: whatever the reader of the events wants
+
+Between two events the state is consistent, so saving it there is always right; to stop training, stop reading.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from time import perf_counter
+
+from torch import Tensor
+
+from optrun.components.optimizers import NEEDS_CLOSURE
+from optrun.config.spec import Spec, Steps
+from optrun.errors import Diverged
+from optrun.training.batches import Batches, MicroBatch
+from optrun.training.clipping import clip_gradients
+from optrun.training.evaluation import evaluate
+from optrun.training.events import Evaluated, Event, Stepped
+from optrun.training.state import State
+
+__all__ = ["fit"]
+
+
+def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
+    """Train from where `state` stands to the end of the run, yielding an event after every step and evaluation.
+
+    Raises Diverged when the loss is no longer finite: on a CPU before that step changes any weight, elsewhere when the
+    values of the last steps are gathered.
+    """
+    take_step = closure_step if spec.optimizer.name in NEEDS_CLOSURE else train_step
+    upcoming = batches.after(state.epoch, state.batch)
+    state.train()
+    while True:
+        if state.evaluated != state.step and evaluation_is_due(state, spec):
+            yield evaluation(state, spec, scheduled=True)
+            state.train()
+        if state.step >= state.total_steps:
+            break
+        started = perf_counter()
+        epoch, lr = state.epoch, state.optimizer.learning_rates()
+        micro_batches = next(upcoming)
+        loss, grad_norm = take_step(state, micro_batches, spec)
+        state.recent.add(loss, grad_norm)
+        state.advance(sum(len(inputs) for inputs, _, _ in micro_batches))
+        logged = state.step % spec.log_every == 0 or state.step == state.total_steps
+        if logged:
+            state.recent.gather(state.step, epoch)
+        state.time += perf_counter() - started
+        yield Stepped(state.step, state.training_row(epoch, lr) if logged else None)
+    if state.evaluated != state.step:
+        yield evaluation(state, spec, scheduled=False)
+
+
+def train_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """One optimizer step; returns its loss and its gradient norm before clipping (scalars, left on the device)."""
+    optimizer = state.optimizer
+    optimizer.zero_grad()
+    loss = forward_backward(state, micro_batches)
+    optimizer.unscale()
+    grad_norm = clip_gradients(state.parameters, spec.clip_norm, spec.clip_value)
+    stepped = optimizer.step()
+    if stepped:
+        state.schedule.after_step()
+    return loss, grad_norm
+
+
+def closure_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """One step of an optimizer that evaluates the loss itself (LBFGS); returns the first evaluation's values."""
+    evaluations = []
+
+    def closure() -> Tensor:
+        state.optimizer.zero_grad()
+        loss = forward_backward(state, micro_batches)
+        evaluations.append((loss, clip_gradients(state.parameters, spec.clip_norm, spec.clip_value)))
+        return loss
+
+    state.optimizer.step(closure)
+    state.schedule.after_step()
+    return evaluations[0]
+
+
+def forward_backward(state: State, micro_batches: list[MicroBatch]) -> Tensor:
+    """Add up the gradients of the micro-batches; returns the loss of all of them together, detached."""
+    total: Tensor | None = None
+    for inputs, targets, share in micro_batches:
+        with state.autocast():
+            outputs = state.model(inputs)
+            loss = state.criterion(outputs, targets)
+        if share != 1.0:
+            loss = loss * share
+        if state.checks_every_loss and not math.isfinite(value := loss.item()):
+            raise Diverged(state.step + 1, value, state.epoch)
+        state.optimizer.scale(loss).backward()
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
+    return total
+
+
+def evaluation_is_due(state: State, spec: Spec) -> bool:
+    """Whether the run's own schedule asks for an evaluation where `state` stands."""
+    if isinstance(spec.eval_every, Steps):
+        return state.step > 0 and state.step % spec.eval_every.steps == 0
+    return state.batch == 0 and state.epoch > 0 and state.epoch % spec.eval_every == 0
+
+
+def evaluation(state: State, spec: Spec, *, scheduled: bool) -> Evaluated:
+    """Evaluate the validation part; a scheduled evaluation is shown to the scheduler, one at the run's end is not."""
+    values = evaluate(state, state.data.val, "val")
+    state.evaluated = state.step
+    if scheduled:
+        state.schedule.after_evaluation(values)
+    return Evaluated(state.step, state.epoch, state.time, values, scheduled)

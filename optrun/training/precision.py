@@ -1,0 +1,35 @@
+"""Number formats: fp32 and fp64 as the type of everything, bf16 and fp16 by autocast, fp16 with loss scaling.
+
+Source: torch.amp; Micikevicius et al. 2018, "Mixed Precision Training".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.amp import GradScaler
+
+__all__ = ["autocast", "dtype_of", "loss_scaler"]
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of parameters and floating-point data."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """What to enter around every forward pass; for full precision, a context that does nothing."""
+    if precision not in _AUTOCAST:
+        nothing = contextlib.nullcontext()
+        return lambda: nothing
+    return lambda: torch.autocast(device.type, dtype=_AUTOCAST[precision])
+
+
+def loss_scaler(precision: str, device: torch.device) -> GradScaler | None:
+    """fp16's gradients underflow unless the loss is scaled up; the other formats need nothing."""
+    return GradScaler(device.type) if precision == "fp16" else None

@@ -1,0 +1,63 @@
+"""Everything random in a run derives from its seed, and can be put back to where it was.
+
+The model's initialisation and every draw of training (dropout) come from torch's global generator, seeded immediately
+before the model is built. The order of epoch e is a function of (seed, e) alone, so that any batch of any epoch can be
+found again without replaying the ones before it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+__all__ = ["epoch_order", "generator_states", "restore_generators", "seed_everything"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators, on every device."""
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
+    """The order in which epoch `epoch` visits the n training examples: a permutation, int64 [n]."""
+    entropy = numpy.random.SeedSequence([seed, epoch]).generate_state(1, numpy.uint64)[0]
+    return torch.randperm(n, generator=torch.Generator().manual_seed(int(entropy)))
+
+
+def generator_states() -> dict[str, Any]:
+    """Where every global generator stands, as values that `torch.load(weights_only=True)` reads."""
+    numpy_state = numpy.random.get_bit_generator().state
+    twister = {
+        key: torch.from_numpy(value.astype("int64")) if key == "key" else value
+        for key, value in numpy_state["state"].items()
+    }
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": {**numpy_state, "state": twister},
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_generators(states: Mapping[str, Any]) -> None:
+    """Put every generator back to where `generator_states` found it."""
+    random.setstate(states["python"])
+    twister = dict(states["numpy"]["state"])
+    twister["key"] = twister["key"].numpy().astype("uint32")
+    numpy.random.get_bit_generator().state = {**states["numpy"], "state": twister}
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])

@@ -1,0 +1,127 @@
+"""The state: everything that changes while training, which is exactly what a checkpoint holds."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optrun.components.data import Data
+from optrun.training.progress import Progress
+from optrun.training.randomness import generator_states, restore_generators
+from optrun.training.recent import Recent
+from optrun.training.schedule import Schedule
+from optrun.training.stepping import Stepper
+
+__all__ = ["State"]
+
+
+@dataclass
+class State:
+    """A run between two steps."""
+
+    model: nn.Module
+    optimizer: Stepper
+    schedule: Schedule
+    progress: Progress
+    recent: Recent
+
+    criterion: nn.Module
+    metrics: Mapping[str, Callable[..., float]]
+    data: Data
+    loss_targets: Callable[[Tensor], Tensor]
+    """Turns targets as the data have them into the form the loss takes."""
+    device: torch.device
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+    steps_per_epoch: int
+    total_steps: int
+
+    step: int = 0
+    """Optimizer steps taken."""
+    epoch: int = 0
+    """Epochs finished."""
+    batch: int = 0
+    """Optimizer steps taken in the epoch that is under way."""
+    evaluated: int = 0
+    """The step of the latest evaluation."""
+    time: float = 0.0
+    """Seconds of training, without evaluation, logging and checkpoints."""
+    samples: int = 0
+    """Training examples seen."""
+
+    parameters: list[nn.Parameter] = field(init=False)
+    checks_every_loss: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.checks_every_loss = self.device.type == "cpu"
+
+    def train(self) -> None:
+        """Model and optimizer into training mode."""
+        self.model.train()
+        self.optimizer.train()
+
+    def eval(self) -> None:
+        """Model and optimizer into evaluation mode."""
+        self.model.eval()
+        self.optimizer.eval()
+
+    def advance(self, samples: int) -> None:
+        """Count the step just taken, over `samples` examples; the schedule hears of it when it ended an epoch."""
+        self.samples += samples
+        self.step += 1
+        self.batch += 1
+        if self.batch == self.steps_per_epoch:
+            self.epoch, self.batch = self.epoch + 1, 0
+            self.schedule.after_epoch()
+
+    def settle(self) -> None:
+        """Fetch what the latest steps left on the device. Raises Diverged; nothing may be saved before this."""
+        self.recent.gather(self.step, self.epoch)
+
+    def training_row(self, epoch: int, lr: float | Sequence[float]) -> dict[str, Any]:
+        """The latest step as a row of metrics.jsonl; `epoch` were finished before it, `lr` is what it used."""
+        recent = self.recent
+        norm = {} if recent.last_norm is None else {"grad_norm": recent.last_norm}
+        return {"step": self.step, "epoch": epoch, "time": self.time, "train/loss": recent.last_loss, "lr": lr, **norm}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs, as values `torch.load(weights_only=True)` reads."""
+        return {
+            "model": self.model.state_dict(),
+            **self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "progress": self.progress.state_dict(),
+            "random": generator_states(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "evaluated": self.evaluated,
+            "time": self.time,
+            "samples": self.samples,
+            "clipped": self.recent.clipped,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Put everything back. The schedulers exist already: loading the optimizer before building them would lose
+        the initial learning rates."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(dict(saved))
+        self.schedule.load_state_dict(saved["schedule"])
+        self.progress.load_state_dict(saved["progress"])
+        restore_generators(saved["random"])
+        for key in ("step", "epoch", "batch", "evaluated", "time", "samples"):
+            setattr(self, key, saved[key])
+        self.recent.clipped = saved["clipped"]
+
+    @property
+    def clipped_fraction(self) -> float | None:
+        """Share of the steps whose gradient norm was above `clip_norm`; None when no norm is measured."""
+        if self.recent.clip_norm is None:
+            return None
+        return self.recent.clipped / self.step if self.step else math.nan
