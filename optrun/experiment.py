@@ -88,8 +88,7 @@ class Experiment:
         spec, state, batches = prepare_run(spec)
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
         run = cls(spec, state, batches, where, Lock(where))
-        run.record = Record(where)
-        run.record.config(to_yaml(spec.resolved()))
+        run.record = Record(where, config=to_yaml(spec.resolved()))
         described = environment.describe(sys.argv, int(spec.threads), str(state.device), spec.folder)
         run.record.environment({**described, "imports": list(imported), "data_fingerprint": state.data.fingerprint})
         run._summarize("running")
@@ -110,7 +109,7 @@ class Experiment:
         config `same_as`, would change what was trained so far; RunLocked while another process works on the run;
         CheckpointError.
         """
-        before = loading.load(Layout(directory).config)
+        before = _as_it_was(directory)
         spec = same_as or loading.load(Layout(directory).config, overrides)
         if spec.threads == "auto":
             spec = spec.model_copy(update={"threads": before.threads})
@@ -125,7 +124,6 @@ class Experiment:
             spec, state, batches = prepare_run(spec)
             run = cls(spec, state, batches, directory, lock)
             run._restore(longer)
-            run.record.config(to_yaml(spec.resolved()))
             described = reader.read(directory).environment
             described = environment.resumed(described, state.step, sys.argv)
             run.record.environment({**described, **({"imports": list(imported)} if imported else {})})
@@ -136,8 +134,9 @@ class Experiment:
         return run
 
     def _restore(self, longer: bool) -> None:
+        config = to_yaml(self.spec.resolved())
         if not checkpoint.exists(self.paths):
-            self.record = Record(self.directory)
+            self.record = Record(self.directory, config=config)
             self.notes.append("there is no checkpoint: the run starts over")
             return
         saved, notes = checkpoint.load(self.paths)
@@ -148,7 +147,7 @@ class Experiment:
         self.state.load_state_dict(saved)
         self._wall_before, self._final = saved["wall_time"], saved["final"]
         self._saved_time = self.state.time
-        self.record = Record(self.directory, saved["metrics_bytes"])
+        self.record = Record(self.directory, config=config, metrics_bytes=saved["metrics_bytes"])
         self.notes += self.record.notes
         row = saved["last_row"]
         if row is not None and not longer:
@@ -362,6 +361,18 @@ def refuse_changes(before: Spec, after: Spec) -> None:
             problems.append(after.problem((key,), message))
     if problems:
         raise ConfigError(problems)
+
+
+def _as_it_was(directory: Path) -> Spec:
+    """The spec in a run's config.yaml. Raises ConfigError, with what was imported for the run when it started."""
+    try:
+        return loading.load(Layout(directory).config)
+    except ConfigError as error:
+        files = [each["path"] for each in reader.read(directory).environment.get("imports", [])]
+        if not files:
+            raise
+        given = " ".join(f"--import {file}" for file in files)
+        raise UsageError(f"{error}\nthis run was started with {given}; give it again if you trust it") from error
 
 
 def _made(directory: Path) -> Path:

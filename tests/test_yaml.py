@@ -241,6 +241,7 @@ REFUSALS: list[tuple[str | bytes, list[str]]] = [
         ":3:1: a: this key stands twice, first on line 1; keep one of the two",
         ":4:1: a: this key stands twice, first on line 1; keep one of the two",
     ]),
+    ("a: {b: 1}\na: {b: 2}", [":2:1: a: this key stands twice, first on line 1; keep one of the two"]),
     ("o: {lr: 1, lr: 2}", [":1:12: o.lr: this key stands twice, first at column 5; keep one of the two"]),
     ("a:\n  " + "[" * MAX_DEPTH, [
         ":2:66: lists and mappings can be 64 deep at most; this is one more"

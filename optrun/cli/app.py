@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -43,7 +43,7 @@ def optrun(
     """Run, repeat and compare PyTorch training experiments."""
 
 
-for name, command in {
+commands: dict[str, Callable[..., None]] = {
     "train": train.train,
     "resume": resume.resume,
     "list": list_runs.list_runs,
@@ -54,7 +54,8 @@ for name, command in {
     "components": components.components,
     "schema": schema.schema,
     "init": init.init,
-}.items():
+}
+for name, command in commands.items():
     app.command(name)(command)
 
 

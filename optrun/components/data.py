@@ -144,7 +144,8 @@ def _standardized(train: Part, val: Part, test: Part | None) -> tuple[Part, Part
     """With the mean and deviation of the training part; a column that is constant there is only centred."""
     inputs = train.inputs.double().numpy()  # type: ignore[union-attr]  (numpy: its sums do not depend on threads)
     mean, deviation = inputs.mean(0), inputs.std(0)
-    deviation[inputs.max(0) == inputs.min(0)] = 1.0
+    constant = inputs.max(0) == inputs.min(0)
+    mean[constant], deviation[constant] = inputs[0, constant], 1.0
 
     def standardize(part: Part) -> Part:
         assert isinstance(part, Examples)

@@ -153,7 +153,19 @@ def build(
         if "Tensor" in parameter.annotation and arguments.get(parameter.name) is not None:
             numbers = arguments[parameter.name]
             arguments[parameter.name] = torch.tensor(numbers, dtype=dtype or torch.get_default_dtype())
-    return loss(**arguments).to(device)
+    criterion = loss(**arguments).to(device)
+    if data.task == "language_model" and torch.device(device).type == "cuda":
+        criterion.register_forward_pre_hook(_by_position)
+    return criterion
+
+
+def _by_position(_: object, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """[B, V, T] and [B, T] as [B·T, V] and [B·T]: the same mean, by a CUDA kernel that has a deterministic form.
+
+    The kernel for the first shape has none (torch.use_deterministic_algorithms lists NLLLoss).
+    """
+    outputs, targets = pair
+    return outputs.transpose(1, 2).flatten(0, 1), targets.flatten()
 
 
 def _misfits(name: str, settings: Mapping[str, Any], data: Data) -> Iterator[tuple[str, str]]:

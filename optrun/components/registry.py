@@ -145,7 +145,11 @@ class Registry:
         found = {}
         for point in points:
             origin = point.dist.name if point.dist else point.module
-            found[point.name.lower()] = Component(self.kind, point.name, origin, Imported(point.load()))
+            try:
+                function = point.load()
+            except Exception as error:
+                raise UsageError(f"the package {origin} declares {self.kind} {point.name} and fails: {error}") from error
+            found[point.name.lower()] = Component(self.kind, point.name, origin, Imported(function))
         return found
 
     def _prefixed(self, name: str) -> Component:

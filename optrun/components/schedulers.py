@@ -122,7 +122,7 @@ class WarmupThenPlateau:
 def _sequence(nested: Sequence[SchedulerChoice], settings: dict[str, Any], optimizer: Optimizer, horizon: int) -> Any:
     milestones = settings["milestones"]
     lengths = segments(milestones, horizon)
-    built = [build(member, optimizer, length) for member, length in zip(nested, lengths)]
+    built: list[Any] = [build(member, optimizer, length) for member, length in zip(nested, lengths)]
     sequential = schedulers.find("SequentialLR").load()
     if nested[-1].name != "ReduceLROnPlateau":
         return sequential(optimizer, built, **settings)

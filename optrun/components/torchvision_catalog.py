@@ -138,7 +138,7 @@ _BY_NAME = {
 }
 """Settings that torchvision wants as a torch.dtype or an enum's member: the names that stand for them."""
 
-_OTHER_TYPES = {"transforms": "list", "transformation_matrix": "list[list[float]]", "mean_vector": "list[float]"}
+_TENSORS = {"transformation_matrix": "list[list[float]]", "mean_vector": "list[float]"}
 
 
 @functools.cache
@@ -183,7 +183,7 @@ def _as_configured(parameter: Parameter) -> Parameter:
     if parameter.name in _BY_NAME:
         default = parameter.default if parameter.required else str(parameter.default).rpartition(".")[2].lower()
         return replace(parameter, annotation=f"Literal{list(_BY_NAME[parameter.name])}", default=default)
-    return replace(parameter, annotation=_OTHER_TYPES.get(parameter.name, parameter.annotation))
+    return replace(parameter, annotation=_TENSORS.get(parameter.name, parameter.annotation))
 
 
 def _build(transform: Callable[..., Any], **settings: Any) -> Any:
@@ -198,4 +198,4 @@ def _as_torchvision(key: str, value: Any) -> Any:
         return getattr(torch, value)
     if key in _BY_NAME:
         return (AutoAugmentPolicy if key == "policy" else InterpolationMode)(value)
-    return torch.tensor(value) if _OTHER_TYPES.get(key, "list") != "list" else value
+    return torch.tensor(value) if key in _TENSORS else value

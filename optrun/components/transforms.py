@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optrun.components import registry
 from optrun.components.choice import Choice
-from optrun.components.torchvision_catalog import is_random, transform_definitions
+from optrun.components.torchvision_catalog import is_random
 from optrun.errors import UsageError
 
 __all__ = ["Augment", "Chain", "Transforms", "plan"]
@@ -35,13 +36,15 @@ class Chain:
     steps: tuple[tuple[str, Callable[..., Any]], ...]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Raises UsageError when a transform cannot take the image, or does not end in a float32 tensor."""
+        """Raises UsageError when a transform cannot take the image, or when they do not end in a float tensor."""
         for name, step in self.steps:
             with _blamed_on(name):
                 image = step(image)
-        if not isinstance(image, Tensor) or image.dtype != torch.float32:
-            kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
-            raise UsageError(f"transforms must end in a float32 tensor, not {kind}; end with ToImage, ToDtype")
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            kind = image.dtype if isinstance(image, Tensor) else "a PIL image"
+            raise UsageError(
+                f"transforms end in {kind}; end with {{name: ToImage}}, {{name: ToDtype, dtype: float32, scale: true}}"
+            )
         return image.as_subclass(Tensor)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -141,16 +144,7 @@ def _augment(choices: Sequence[Choice], num_classes: int | None) -> Augment | No
 def _built(choice: Choice) -> Callable[..., Any]:
     settings = {key: _built_inside(value) for key, value in choice.settings.items()}
     with _blamed_on(choice.name):
-        return _builder(choice.name)(**settings)
-
-
-def _builder(name: str) -> Callable[..., Any]:
-    known = transform_definitions()
-    if name in known:
-        return known[name].load()
-    from optrun.components.registry import transforms
-
-    return transforms.find(name).load()
+        return registry.transforms.find(choice.name).load()(**settings)
 
 
 def _built_inside(value: Any) -> Any:

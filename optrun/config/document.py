@@ -163,7 +163,7 @@ class _Builder:
         except MarkedYAMLError as error:
             mark, message = explain(error, grammar.marks[-1] if grammar.marks else None)
             self._stop((), self._place(mark), message)
-        except (ValueError, OverflowError):  # PyYAML's chr() of an escape like "\\UFFFFFFFF"
+        except (ValueError, OverflowError):  # PyYAML's chr() of an escape like \UFFFFFFFF
             self._stop((), self._place(grammar.get_mark()), "this escape stands for no character; correct it")
 
     def _node(self, event: events.NodeEvent, place: Place) -> None:
@@ -196,7 +196,8 @@ class _Builder:
             self._complain(path, place, message)
         if key == "<<" and parent.bare:
             self._complain(path, place, "merge keys are not allowed; write the settings out")
-        if first := self.keys.get(path):
+        if parent.key in parent.data:
+            first = self.keys[path]
             where = f"at column {first.column}" if first.line == place.line else f"on line {first.line}"
             self._complain(path, place, f"this key stands twice, first {where}; keep one of the two")
         self.keys.setdefault(path, place)
@@ -219,7 +220,7 @@ class _Builder:
             return plain(event.value) if event.style is None else check_text(event.value)
         except ValueError as error:
             self._complain(path, place, str(error))
-            return ""
+            return event.value
 
     def _check_properties(self, event: events.NodeEvent, path: KeyPath, place: Place) -> None:
         """Refuse aliases, anchors and tags."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from yaml.error import Mark, MarkedYAMLError
+from yaml.error import MarkedYAMLError
 
 from optrun.config.text import legible
 
 __all__ = ["explain"]
+
+Mark = Any
+"""yaml.error.Mark; according to its stubs any part of it may be missing, which is so for streams only."""
 
 _TOKENS = {"<scalar>": "text", "<alias>": "'*'", "<anchor>": "'&'", "<tag>": "'!'", "?": "key"}
 _NO_DIRECTIVE = "no line of a config can begin with '%'; remove it, or put the text in quotes"

@@ -76,7 +76,7 @@ class Batches:
         starts = range(first, len(order), self.rows_per_step)
         loader = DataLoader(
             _Fetching(self.part, self.augment, order, self.rows_per_step, self.seed, epoch),
-            sampler=starts,  # type: ignore[arg-type]
+            sampler=starts,
             batch_size=None,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",

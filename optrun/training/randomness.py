@@ -33,14 +33,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 def generator_states() -> dict[str, Any]:
     """Where every global generator stands, as values that `torch.load(weights_only=True)` reads."""
-    numpy_state = numpy.random.get_bit_generator().state
-    twister = {
-        key: torch.from_numpy(value.astype("int64")) if key == "key" else value
-        for key, value in numpy_state["state"].items()
-    }
+    of_numpy: dict[str, Any] = numpy.random.get_state(legacy=False)
+    twister = {**of_numpy["state"], "key": torch.from_numpy(of_numpy["state"]["key"].astype("int64"))}
     states: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": {**numpy_state, "state": twister},
+        "numpy": {**of_numpy, "state": twister},
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -55,7 +52,7 @@ def restore_generators(states: Mapping[str, Any]) -> None:
     random.setstate(states["python"])
     twister = dict(states["numpy"]["state"])
     twister["key"] = twister["key"].numpy().astype("uint32")
-    numpy.random.get_bit_generator().state = {**states["numpy"], "state": twister}
+    numpy.random.set_state({**states["numpy"], "state": twister})
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])

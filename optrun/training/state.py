@@ -31,7 +31,7 @@ class State:
     progress: Progress
     recent: Recent
 
-    criterion: nn.Module
+    criterion: Callable[[Tensor, Tensor], Tensor]
     metrics: Mapping[str, Callable[..., float]]
     data: Data
     loss_targets: Callable[[Tensor], Tensor]

@@ -1,0 +1,129 @@
+"""One process at a time works on a run, or drives a sweep.
+
+The lock is the kernel's (`flock` on the file .lock), so it ends with its process, however that dies, within a
+millisecond: there is no stale lock, nothing to clean up, and what the file says is only for the error message.
+
+A lock belongs to the open file, and a forked child shares it: a DataLoader worker that outlives a killed training
+would keep the run locked. Therefore each child of a fork closes its copy at once. (A program started by one never
+has it: Python's files do not pass through an exec.)
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from optrun.errors import RunLocked
+from optrun.runs import files
+from optrun.runs.layout import Layout
+
+__all__ = ["Lock", "is_locked"]
+
+_TAKEN = {errno.EAGAIN, errno.EACCES}
+_ATTEMPTS = 200
+"""Of 2.5 ms on average. They are needed only while others look whether the lock is held, which takes microseconds."""
+
+
+class Lock:
+    """Holds the lock of `directory` until `release`, the end of the `with` block, or the death of the process.
+
+    Raises RunLocked, at once, if another process (or this one, elsewhere) holds it, and RunError if the directory
+    or its file system has no place for a lock.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        path = Layout(directory).lock
+        with files.reporting("lock", path):
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+            _held.add(self)
+            try:
+                if not _take(self._file):
+                    raise RunLocked(f"{directory} is in use by {_holder(self._file)}; wait for it, or stop it")
+            except BaseException:
+                self._close()
+                raise
+        with suppress(OSError):  # a full disk: the lock holds all the same, and only its message knows less
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+
+    def release(self) -> None:
+        """Let go of the lock. The file stays: were it removed, two processes could each lock their own."""
+        if self._file >= 0:
+            with suppress(OSError):
+                os.ftruncate(self._file, 0)
+            # Not only by closing: a child that a C library forked may still have a copy.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        _held.discard(self)
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+_held: set[Lock] = set()
+
+
+def _close_in_child() -> None:
+    """After a fork: close the copies of all locks. Closing one does not unlock it in the parent."""
+    for lock in list(_held):
+        lock._close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds the lock of `directory`, this one included. Changes nothing on the disk."""
+    try:
+        file = os.open(Layout(directory).lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return not _try(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
+
+
+def _take(file: int) -> bool:
+    """Lock `file`; False if somebody holds it. Who only looks, in `is_locked`, shares it for a moment: that passes."""
+    for _ in range(_ATTEMPTS):
+        if _try(file, fcntl.LOCK_EX):
+            return True
+        if not _try(file, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+        # Different for each, or two would meet again; from the system, as Python's generator belongs to the training.
+        time.sleep(os.urandom(1)[0] / 50_000)
+    return False
+
+
+def _try(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
+
+
+def _holder(file: int) -> str:
+    with suppress(OSError):
+        text = os.pread(file, 200, 0).decode(errors="replace").strip()
+        if text and text.isprintable():
+            return text
+    return "another process"
