@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optrun.components.signatures import Definition, Imported, Signature, classes_below, exported
-from optrun.components.torchvision_catalog import model_definitions, transform_definitions
+from optrun.components.signatures import Definition, Imported, Signature, Written, exported, parsed
+from optrun.components.torchvision_catalog import TorchvisionModel, model_candidates, transform_candidates
 from optrun.errors import UsageError
 
 __all__ = [
@@ -78,26 +78,31 @@ class UnknownName(UsageError):
     """A registry has no such name; `near` are the ones that look like it."""
 
     def __init__(self, registry: Registry, name: str) -> None:
-        self.near = near(name, registry.names())
+        self.near = registry.near(name)
         hint = (
             f"did you mean {' or '.join(self.near)}?" if self.near else f"`optrun components {registry.kind}` lists all"
         )
-        super().__init__(f"there is no {registry.singular} {name!r}; {hint}")
+        super().__init__(f"there is no {registry.singular} {_short(name)!r}; {hint}")
 
 
 class Registry:
-    """The names of one kind of component. Lookup does not regard case; registering a taken name is an error."""
+    """The names of one kind of component. Lookup does not regard case; registering a taken name is an error.
+
+    `candidates` gives what may be built in, by name only; whether one `fits` takes reading its source, and is asked
+    of no more of them than it must be.
+    """
 
     def __init__(
         self,
         kind: str,
         singular: str,
-        builtin: Callable[[], Iterable[Component]],
+        candidates: Callable[[], Iterable[Component]],
+        fits: Callable[[Any], bool] = lambda definition: True,
         prefixes: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.singular = kind, singular
         self.prefixes = dict(prefixes or {})
-        self._find_builtin = builtin
+        self._find_candidates, self._fits = candidates, fits
         self._registered: dict[str, Component] = {}
 
     def register(self, function: F | None = None, **attributes: Any) -> Any:
@@ -111,7 +116,7 @@ class Registry:
             return functools.partial(self.register, **attributes)
         vars(function).update(attributes)
         name, origin = function.__name__, Path(function.__code__.co_filename).name
-        known = self._known().get(name.lower())
+        known = self._registered.get(name.lower()) or self._built_in(name.lower())
         if known is not None and not _same(known, function):
             raise ValueError(f"the {self.singular} name {name!r} is taken by {known.origin}; choose another")
         self._registered[name.lower()] = Component(self.kind, name, origin, Imported(function))
@@ -119,24 +124,39 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every name, sorted; prefixed packages are not searched."""
-        return sorted((component.name for component in {**self._plugins, **self._known()}.values()), key=str.lower)
+        found = (self._find(key) for key in {**self._plugins, **self._candidates, **self._registered})
+        return sorted((component.name for component in found if component), key=str.lower)
 
     def find(self, name: str) -> Component:
         """The component called `name`, whatever its case. Raises UnknownName, with the near names."""
         if "." in name:
             return self._prefixed(name)
-        key = name.lower()
-        found = self._known().get(key) or self._plugins.get(key)
+        found = self._find(name.lower())
         if found is None:
             raise UnknownName(self, name)
         return found
 
-    def _known(self) -> dict[str, Component]:
-        return {**self._builtin, **self._registered}
+    def near(self, name: str) -> list[str]:
+        """Up to three names that look like `name`, best first."""
+        alike = near(name, {**self._plugins, **self._candidates, **self._registered}, most=9)
+        return [component.name for component in map(self._find, alike) if component][:3]
+
+    def files(self) -> set[str]:
+        """The Python files of what users and installed packages have registered."""
+        found = [*self._registered.values(), *self._plugins.values()]
+        codes = [getattr(getattr(component.definition, "target", None), "__code__", None) for component in found]
+        return {code.co_filename for code in codes if code}
+
+    def _find(self, key: str) -> Component | None:
+        return self._registered.get(key) or self._built_in(key) or self._plugins.get(key)
+
+    def _built_in(self, key: str) -> Component | None:
+        candidate = self._candidates.get(key)
+        return candidate if candidate and self._fits(candidate.definition) else None
 
     @functools.cached_property
-    def _builtin(self) -> dict[str, Component]:
-        return {component.name.lower(): component for component in self._find_builtin()}
+    def _candidates(self) -> dict[str, Component]:
+        return {component.name.lower(): component for component in self._find_candidates()}
 
     @functools.cached_property
     def _plugins(self) -> dict[str, Component]:
@@ -157,23 +177,31 @@ class Registry:
         module = self.prefixes.get(prefix)
         if module is None:
             allowed = ", ".join(f"{known}.…" for known in self.prefixes) or "none"
-            raise UsageError(f"{name!r} has a prefix that is not known here; known prefixes: {allowed}")
+            raise UsageError(f"{_short(name)!r} has a prefix that is not known here; known prefixes: {allowed}")
         try:
             package = importlib.import_module(module)
         except ImportError:
-            raise UsageError(f"{name!r} needs the package {prefix}; pip install {prefix}") from None
-        classes = {key.lower(): key for key in dir(package) if isinstance(getattr(package, key), type)}
+            raise UsageError(f"{_short(name)!r} needs the package {prefix}; pip install {prefix}") from None
+        classes = {key.lower(): key for key in dir(package) if _is_optimizer(getattr(package, key))}
         if inner.lower() not in classes:
             hint = near(inner, classes.values())
-            raise UsageError(f"{prefix} has no {inner}" + (f"; did you mean {' or '.join(hint)}?" if hint else ""))
+            raise UsageError(f"{prefix} has no {_short(inner)}" + (f"; did you mean {' or '.join(hint)}?" if hint else ""))
         real = classes[inner.lower()]
         return Component(self.kind, f"{prefix}.{real}", prefix, Imported(getattr(package, real)), ("params",))
 
 
-def near(word: str, known: Iterable[str]) -> list[str]:
-    """Up to three of the `known` names that look like `word`, best first."""
+def near(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Up to `most` of the `known` names that look like `word`, best first."""
     by_lower = {name.lower(): name for name in known}
-    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.7)]
+    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.7)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:59]}…"
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, type) and any(base.__name__ == "Optimizer" for base in value.__mro__[1:])
 
 
 def _same(known: Component, function: Callable[..., Any]) -> bool:
@@ -194,32 +222,43 @@ def _own(kind: str) -> Iterable[Component]:
 def _models() -> Iterable[Component]:
     """optrun's own, and torchvision's classification models."""
     yield from _own("models")
-    for name, definition in model_definitions().items():
-        yield Component("models", name, "torchvision", definition)
+    for written in model_candidates():
+        yield Component("models", written.name, "torchvision", written)
+
+
+def _is_model(written: Written) -> bool:
+    return not isinstance(written, TorchvisionModel) or written.is_registered()
 
 
 def _transforms() -> Iterable[Component]:
-    for name, definition in transform_definitions().items():
-        yield Component("transforms", name, "torchvision", definition)
+    for written in transform_candidates():
+        yield Component("transforms", written.name, "torchvision", written)
 
 
 def _optimizers() -> Iterable[Component]:
-    for written in classes_below("torch.optim", "Optimizer"):
-        yield Component("optimizers", written.name, "torch.optim", written, ("params",))
+    for name in parsed("torch.optim").exports():
+        yield Component("optimizers", name, "torch.optim", Written("torch.optim", name), ("params",))
 
 
 def _schedulers() -> Iterable[Component]:
-    for written in classes_below("torch.optim.lr_scheduler", "LRScheduler"):
-        yield Component("schedulers", written.name, "torch.optim.lr_scheduler", written, ("optimizer", "last_epoch"))
+    module = "torch.optim.lr_scheduler"
+    for name in parsed(module).exports():
+        yield Component("schedulers", name, module, Written(module, name), ("optimizer", "last_epoch"))
 
 
 def _losses() -> Iterable[Component]:
-    """The criteria that take (output, target) and need nothing to be built; `CrossEntropyLoss` is `cross_entropy`."""
-    for written in classes_below("torch.nn.modules.loss", "_Loss"):
-        forward = written.method("forward")
-        pair = forward is not None and len(forward.args.args) == 3
-        if written.name.endswith("Loss") and pair and not any(p.required for p in written.signature().settings):
-            yield Component("losses", snake_case(written.name.removesuffix("Loss")), "torch.nn", written)
+    """torch's criteria: `CrossEntropyLoss` is `cross_entropy`."""
+    module = "torch.nn.modules.loss"
+    for name in parsed(module).exports():
+        if name.endswith("Loss"):
+            yield Component("losses", snake_case(name.removesuffix("Loss")), "torch.nn", Written(module, name))
+
+
+def _is_loss(written: Written) -> bool:
+    """Whether the criterion takes (output, target) and needs nothing to be built."""
+    forward = written.method("forward") if written.descends_from("_Loss") else None
+    pair = forward is not None and len(forward.args.args) == 3
+    return pair and not any(parameter.required for parameter in written.signature().settings)
 
 
 def snake_case(name: str) -> str:
@@ -227,18 +266,19 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-models = Registry("models", "model", _models)
+models = Registry("models", "model", _models, _is_model)
 datasets = Registry("datasets", "data set", lambda: _own("datasets"))
 optimizers = Registry(
     "optimizers",
     "optimizer",
     _optimizers,
+    lambda written: written.descends_from("Optimizer"),
     {"pytorch_optimizer": "pytorch_optimizer", "schedulefree": "schedulefree", "timm": "timm.optim"},
 )
-schedulers = Registry("schedulers", "scheduler", _schedulers)
-losses = Registry("losses", "loss", _losses)
+schedulers = Registry("schedulers", "scheduler", _schedulers, lambda written: written.descends_from("LRScheduler"))
+losses = Registry("losses", "loss", _losses, _is_loss)
 metrics = Registry("metrics", "metric", lambda: _own("metrics"))
 functions = Registry("functions", "function", lambda: _own("functions"))
-transforms = Registry("transforms", "transform", _transforms)
+transforms = Registry("transforms", "transform", _transforms, lambda written: written.descends_from("Transform"))
 
 KINDS = {r.kind: r for r in (models, datasets, optimizers, schedulers, losses, metrics, functions, transforms)}

@@ -10,25 +10,22 @@ so that whoever shows progress reads them in a plain `for`:
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 import optrun.config.loading as loading
-from optrun.components.schedulers import uses_horizon
 from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
-from optrun.errors import ConfigError, Diverged, Interrupted, RunError, UsageError
+from optrun.errors import Diverged, Interrupted, RunError, UsageError
+from optrun.experiment.changes import as_it_was, refuse_changes
+from optrun.experiment.signals import StopRequest
 from optrun.runs import checkpoint, environment, reader
 from optrun.runs.layout import Layout, new_run_directory
 from optrun.runs.lock import Lock
@@ -41,13 +38,10 @@ from optrun.training.numerics import numerics
 from optrun.training.preparation import prepare_run
 from optrun.training.state import State
 
-__all__ = ["CHECKPOINT_SECONDS", "Experiment", "resume", "train"]
+__all__ = ["CHECKPOINT_SECONDS", "Experiment"]
 
 CHECKPOINT_SECONDS = 30.0
 """`checkpoint_every: auto`: seconds of training between two checkpoints."""
-
-CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
-"""What a resume may set otherwise: the length, and how the run is watched."""
 
 
 class Experiment:
@@ -70,7 +64,7 @@ class Experiment:
         self._best: dict[str, Any] | None = None
         self._last_row: dict[str, Any] | None = None
         self._final: dict[str, float] = {}
-        self._stop: int | None = None
+        self._stop = StopRequest()
 
     @classmethod
     def new(
@@ -109,7 +103,7 @@ class Experiment:
         config `same_as`, would change what was trained so far; RunLocked while another process works on the run;
         CheckpointError.
         """
-        before = _as_it_was(directory)
+        before = as_it_was(directory)
         spec = same_as or loading.load(Layout(directory).config, overrides)
         if spec.threads == "auto":
             spec = spec.model_copy(update={"threads": before.threads})
@@ -156,7 +150,7 @@ class Experiment:
     def events(self) -> Iterator[Event]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
         settings = numerics(threads=int(self.spec.threads), deterministic=self.spec.deterministic)
-        with self.lock, self.record, settings, self._signals():
+        with self.lock, self.record, settings, StopRequest() as self._stop:
             try:
                 yield from self._train()
                 self._finish()
@@ -182,9 +176,9 @@ class Experiment:
             else:
                 self._evaluated(event)
             yield event
-            if self._stop is not None and self.state.step < self.state.total_steps:
+            if self._stop.signal is not None and self.state.step < self.state.total_steps:
                 self._interrupt()
-                raise Interrupted(self._stop, str(self.directory))
+                raise Interrupted(self._stop.signal, str(self.directory))
             if self.state.progress.should_stop:
                 return
 
@@ -293,86 +287,6 @@ class Experiment:
 
     def _wall_time(self) -> float:
         return self._wall_before + time.monotonic() - self._started
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop after the step under way; the second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            self._stop = number
-            for each, handler in before.items():
-                signal.signal(each, handler if callable(handler) else signal.SIG_DFL)
-
-        for number in before:
-            signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def train(
-    config: Spec | str | Path,
-    overrides: Sequence[str] | Mapping[str, Any] = (),
-    *,
-    runs_dir: str | Path = "runs",
-    run_dir: str | Path | None = None,
-) -> reader.Run:
-    """Train what a config describes (a spec, or the path of a file with `overrides`) and return the finished run.
-
-    The run is written to `run_dir`, or to a new directory below `runs_dir`. Raises ConfigError before anything is
-    written; Diverged, Interrupted or RunError once it trains.
-    """
-    spec = config if isinstance(config, Spec) else loading.load(config, overrides)
-    return _drained(Experiment.new(spec, runs_dir, directory=run_dir))
-
-
-def resume(run: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> reader.Run:
-    """Go on with the run in directory `run` and return it finished. A completed run is returned as it is, unless
-    `overrides` make it longer. Raises what `train` raises, and CheckpointError."""
-    experiment = Experiment.resumed(Path(run), overrides)
-    return _drained(experiment) if experiment else reader.read(Path(run))
-
-
-def _drained(experiment: Experiment) -> reader.Run:
-    for _ in experiment.events():
-        pass
-    return reader.read(experiment.directory)
-
-
-def refuse_changes(before: Spec, after: Spec) -> None:
-    """A resume may make a run longer, but not another run. Raises ConfigError naming each key that would."""
-    old, new = before.resolved(), after.resolved()
-    problems = [
-        after.problem((key,), "cannot be changed by a resume; start a new run with `optrun train`")
-        for key in old.keys() | new.keys()
-        if old.get(key) != new.get(key) and key not in CHANGEABLE
-    ]
-    if (before.epochs, before.steps) != (after.epochs, after.steps) and after.scheduler:
-        key = "epochs" if after.epochs else "steps"
-        fixed = uses_horizon(after.scheduler)
-        if fixed:
-            message = f"cannot be changed: {', '.join(fixed)} was made for the run's first length; start a new run"
-            problems.append(after.problem((key,), message))
-    if problems:
-        raise ConfigError(problems)
-
-
-def _as_it_was(directory: Path) -> Spec:
-    """The spec in a run's config.yaml. Raises ConfigError, with what was imported for the run when it started."""
-    try:
-        return loading.load(Layout(directory).config)
-    except ConfigError as error:
-        files = [each["path"] for each in reader.read(directory).environment.get("imports", [])]
-        if not files:
-            raise
-        given = " ".join(f"--import {file}" for file in files)
-        raise UsageError(f"{error}\nthis run was started with {given}; give it again if you trust it") from error
 
 
 def _made(directory: Path) -> Path:

@@ -1,0 +1,47 @@
+"""What a resume may change of a run, and what would make it another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optrun.components.schedulers import uses_horizon
+from optrun.config.loading import load
+from optrun.config.spec import Spec
+from optrun.errors import ConfigError, UsageError
+from optrun.runs import reader
+from optrun.runs.layout import Layout
+
+__all__ = ["CHANGEABLE", "as_it_was", "refuse_changes"]
+
+CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
+"""What a resume may set otherwise: the length, and how the run is watched."""
+
+
+def refuse_changes(before: Spec, after: Spec) -> None:
+    """A resume may make a run longer, but not another run. Raises ConfigError naming each key that would."""
+    old, new = before.resolved(), after.resolved()
+    problems = [
+        after.problem((key,), "cannot be changed by a resume; start a new run with `optrun train`")
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key) and key not in CHANGEABLE
+    ]
+    if (before.epochs, before.steps) != (after.epochs, after.steps) and after.scheduler:
+        key = "epochs" if after.epochs else "steps"
+        fixed = uses_horizon(after.scheduler)
+        if fixed:
+            message = f"cannot be changed: {', '.join(fixed)} was made for the run's first length; start a new run"
+            problems.append(after.problem((key,), message))
+    if problems:
+        raise ConfigError(problems)
+
+
+def as_it_was(directory: Path) -> Spec:
+    """The spec in a run's config.yaml. Raises ConfigError, with what was imported for the run when it started."""
+    try:
+        return load(Layout(directory).config)
+    except ConfigError as error:
+        files = [each["path"] for each in reader.read(directory).environment.get("imports", [])]
+        if not files:
+            raise
+        given = " ".join(f"--import {file}" for file in files)
+        raise UsageError(f"{error}\nthis run was started with {given}; give it again if you trust it") from error
