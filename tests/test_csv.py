@@ -44,9 +44,7 @@ class TestCsv:
         assert dataset.train.targets.tolist() == [[10], [9], [10]]
 
     def test_features_target_and_delimiter(self, tmp_path: Path) -> None:
-        dataset = self.read(
-            tmp_path, "k;1;2;3\nj;4;5;6\n", target=0, features=[-1, 1], delimiter=";", header=False
-        )
+        dataset = self.read(tmp_path, "k;1;2;3\nj;4;5;6\n", target=0, features=[-1, 1], delimiter=";", header=False)
         assert dataset.train.inputs.tolist() == [[3, 1], [6, 4]]
         assert dataset.train.targets.tolist() == [1, 0]
 
@@ -64,7 +62,11 @@ class TestCsv:
             ("x,y\n1,a\n,b\n", {}, r"t.csv:3: column 'x' has a missing value \(''\)"),
             ("x,y\n1,a\nNA,b\n", {}, r"t.csv:3: column 'x' has a missing value \('NA'\)"),
             ("x,y\n1,a\n2,\n", {}, r"t.csv:3: column 'y' has a missing value"),
-            ("x,y\n1,a\nParis,b\n", {}, r"t.csv:3: column 'x': 'Paris' is no finite number; name the column in one_hot"),
+            (
+                "x,y\n1,a\nParis,b\n",
+                {},
+                r"t.csv:3: column 'x': 'Paris' is no finite number; name the column in one_hot",
+            ),
             ("x,y\n1,a\ninf,b\n", {}, r"t.csv:3: column 'x': 'inf' is no finite number"),
             ("x,y\n1,a\n1_0,b\n", {}, r"t.csv:3: column 'x': '1_0' is no finite number"),
             ("x,y\n1,a\n2\n", {}, r"t.csv:3: 1 columns where there should be 2"),
@@ -88,5 +90,3 @@ class TestCsv:
     def test_no_such_file(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"the CSV file cannot be read: .*no.csv: No such file or directory"):
             registry.datasets.find("csv").load()(path=str(tmp_path / "no.csv"), target=0)
-
-

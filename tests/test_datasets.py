@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_files import make, prepared, skip_checksums, write_all
 
 from optrun.components import registry
 from optrun.components.data import Data, Dataset, Examples, fetch, prepare
 from optrun.errors import UsageError
-from small_files import make, prepared, write_all
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_all(tmp_path_factory.mktemp("files"))
 
 
+@pytest.fixture
+def _no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_checksums(monkeypatch)
+
+
+@pytest.mark.usefixtures("_no_checksums")
 @pytest.mark.parametrize("name", registry.datasets.names())
 class TestEveryDataSet:
     """What holds for all of them."""
@@ -172,27 +178,29 @@ class TestOwnDataSets:
     """What a plug-in's function may return is checked, in words for its author."""
 
     @pytest.mark.parametrize(
-        ("dataset", "message"),
+        ("task", "inputs", "targets", "message"),
         [
-            (Dataset("classification", Examples(torch.zeros(4, 2), torch.zeros(3).long()), num_classes=2), "4 inputs and 3"),
-            (Dataset("classification", Examples(torch.zeros(4, 2), torch.zeros(4).long())), "num_classes is needed"),
-            (Dataset("classification", Examples(torch.zeros(4, 2), torch.zeros(4)), num_classes=2), "give int64"),
-            (Dataset("classification", Examples(torch.zeros(4, 2), torch.arange(4)), num_classes=2), "a target is"),
-            (Dataset("regression", Examples(torch.zeros(4, 2), torch.zeros(4))), "numbers \\[n, k\\]"),
-            (Dataset("regression", Examples(torch.full((4, 2), torch.nan), torch.zeros(4, 1))), "NaN or infinite"),
-            (
-                Dataset("language_model", Examples(torch.zeros(4, 2).long(), torch.zeros(4, 3).long()), num_classes=2),
-                "a target for every character",
-            ),
+            ("classification", torch.zeros(4, 2), torch.zeros(3).long(), "4 inputs and 3 targets"),
+            ("classification", torch.zeros(4, 2), torch.zeros(4), "targets are torch.float32; give int64"),
+            ("classification", torch.zeros(4, 2), torch.arange(4), r"a target is \[2\], and there are 2 classes"),
+            ("classification", torch.full((4, 2), torch.nan), torch.zeros(4).long(), "an input is NaN or infinite"),
+            ("regression", torch.zeros(4, 2), torch.zeros(4), r"targets of a regression are numbers \[n, k\]"),
+            ("regression", torch.zeros(4, 2), torch.full((4, 1), torch.inf), "a target is NaN or infinite"),
+            ("language_model", torch.zeros(4, 2).long(), torch.zeros(4, 3).long(), "a target for every character"),
         ],
     )
-    def test_refused(self, dataset: Dataset, message: str) -> None:
+    def test_refused(self, task: str, inputs: torch.Tensor, targets: torch.Tensor, message: str) -> None:
         with pytest.raises(UsageError, match=f"data set own: .*{message}"):
-            prepare(dataset, name="own")
+            prepare(Dataset(task, Examples(inputs, targets), num_classes=2), name="own")
+
+    def test_classes_must_be_counted(self) -> None:
+        with pytest.raises(UsageError, match="data set own: num_classes is needed for classification"):
+            prepare(Dataset("classification", Examples(torch.zeros(4, 2), torch.zeros(4).long())), name="own")
 
     def test_uint8_images_come_into_the_unit_interval(self) -> None:
         pixels = torch.arange(256, dtype=torch.uint8).repeat(4).reshape(4, 1, 16, 16)
-        data = prepare(Dataset("classification", Examples(pixels, torch.tensor([0, 0, 1, 1])), num_classes=2), name="own")
+        dataset = Dataset("classification", Examples(pixels, torch.tensor([0, 0, 1, 1])), num_classes=2)
+        data = prepare(dataset, name="own")
         assert torch.equal(data.train.inputs[0], pixels[0].float() / 255)
 
 
@@ -206,5 +214,3 @@ def test_data_files_are_read_without_importing_scikit_learn() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_files import make, prepared, write_all
 
 from optrun.components.data import Dataset, Examples, prepare
 from optrun.components.splits import cut_at_random, cut_off_the_end
 from optrun.errors import UsageError
-from small_files import make, prepared, write_all
 
 TABLES = ["breast_cancer", "diabetes", "iris", "moons", "spirals", "wine"]
 
@@ -112,8 +113,6 @@ def test_held_back_values_do_not_reach_the_training_part(files: Path) -> None:
     _, held = cut_at_random(178, 0.2, key="", seed=0, stream=1, labels=dataset.train.targets.numpy())
     shifted = dataset.train.inputs.clone()
     shifted[torch.from_numpy(held)] += 1e6
-    changed = prepare(Dataset("classification", Examples(shifted, dataset.train.targets), num_classes=3, standardize=True), name="wine")
+    changed = prepare(replace(dataset, train=Examples(shifted, dataset.train.targets)), name="wine")
     assert torch.equal(plain.train.inputs, changed.train.inputs)
     assert plain.fingerprint != changed.fingerprint
-
-

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from optrun.cli import options
 from optrun.cli.output import Output, print_json
+from optrun.cli.wording import brief
 from optrun.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from optrun.components.registry import Component
+    from optrun.components.signatures import Parameter
 
 
 def components(
@@ -26,25 +27,38 @@ def components(
 ) -> None:
     """List every name a config may use, with settings, defaults and the first line of its documentation."""
     from optrun.components.plugins import import_file
-    from optrun.components.registry import KINDS, near
+    from optrun.components.registry import KINDS
 
     for file in imports or []:
         import_file(file)
     if kind is not None and kind not in KINDS:
-        hint = near(kind, KINDS)
-        raise UsageError(
-            f"there is no kind {kind!r}; " + (f"did you mean {hint[0]}?" if hint else f"there are {', '.join(KINDS)}")
-        )
+        raise UsageError(f"there is no kind {kind!r}; {_hint(kind)}")
     chosen = [KINDS[kind]] if kind else list(KINDS.values())
-    found = [registry.find(name) for registry in chosen if name] or [
-        registry.find(each) for registry in chosen for each in registry.names()
-    ]
+    console = Output(json, quiet).results
+    if name is not None:
+        found = [registry.find(name) for registry in chosen]
+    elif json or kind:
+        found = [registry.find(each) for registry in chosen for each in registry.names()]
     if json:
         print_json([_described(component) for component in found])
-    elif name:
-        _print_whole(found[0], Output(json, quiet).results)
+    elif name is not None:
+        _print_whole(found[0], console)
+    elif kind is not None:
+        _print_kind(found, console)
     else:
-        _print_table(found, Output(json, quiet).results)
+        _print_names(console)
+
+
+def _hint(word: str) -> str:
+    """What may have been meant by a kind that is none: another kind, or a component."""
+    from optrun.components.registry import KINDS, near
+
+    if alike := near(word, KINDS):
+        return f"did you mean {alike[0]}?"
+    for kind, registry in KINDS.items():
+        if word.lower() in map(str.lower, registry.names()):
+            return f"did you mean `optrun components {kind} {word}`?"
+    return f"there are {', '.join(KINDS)}"
 
 
 def _described(component: Component) -> dict[str, Any]:
@@ -69,16 +83,40 @@ def _reserved(component: Component) -> dict[str, tuple[Any, str]]:
     return RESERVED.get(component.kind, {})
 
 
-def _print_table(found: list[Component], console: Console) -> None:
+def _print_names(console: Console) -> None:
+    """Every name of every kind, by whose it is."""
+    from rich.columns import Columns
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from optrun.components.registry import KINDS
+
+    for kind, registry in KINDS.items():
+        origins: dict[str, list[str]] = {}
+        for component in map(registry.find, registry.names()):
+            origins.setdefault(component.origin, []).append(component.name)
+        for origin, names in sorted(origins.items(), key=lambda item: item[0] != "optrun"):
+            console.print(Text(kind, "bold") + Text(f"  {len(names)} from {origin}", "dim"))
+            console.print(
+                Padding(Columns(map(Text, names), padding=(0, 2), column_first=True), (0, 0, 1, 2)), soft_wrap=False
+            )
+    console.print(
+        "`optrun components KIND` tells what they are, `optrun components KIND NAME` every setting", markup=False
+    )
+
+
+def _print_kind(found: list[Component], console: Console) -> None:
+    """Each name with what it is and, below, its settings."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("kind", "name", "settings", "what it is"):
-        table.add_column(column, overflow="fold")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
     for component in found:
         settings = ", ".join(_brief(p) for p in component.signature.settings)
-        table.add_row(component.kind, Text(component.name, style="bold"), Text(settings), Text(component.summary))
+        lines = [Text(text, style) for text, style in ((component.summary, ""), (settings, "dim")) if text]
+        table.add_row(Text(component.name), Text("\n").join(lines))
     console.print(table, soft_wrap=False)
 
 
@@ -86,27 +124,33 @@ def _print_whole(component: Component, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console.print(f"{component.name}  ({component.kind}, from {component.origin})", style="bold", markup=False)
-    console.print(component.summary, markup=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console.print(Text(component.name, "bold") + Text(f"  {component.kind}, from {component.origin}", "dim"))
+    if component.summary:
+        console.print(Text(component.summary), soft_wrap=False)
+    settings = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("setting", "type", "default"):
-        table.add_column(column)
+        settings.add_column(column, overflow="fold")
     for p in component.signature.settings:
-        table.add_row(Text(p.name), Text(p.annotation), Text("required" if p.required else _default(p.default)))
+        settings.add_row(Text(p.name), Text(p.annotation), Text("required" if p.required else written(p.default)))
+    own = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    own.add_column("optrun's own", no_wrap=True)
+    own.add_column("")
     for key, (_, meaning) in _reserved(component).items():
-        table.add_row(Text(key), Text("optrun's own"), Text(meaning))
-    console.print(table)
+        own.add_row(Text(key), Text(meaning))
+    for table in (settings, own):
+        if table.row_count:
+            console.print()
+            console.print(table, soft_wrap=False)
 
 
-def _brief(parameter: Any) -> str:
-    return parameter.name if parameter.required else f"{parameter.name}={_default(parameter.default)}"
+def _brief(parameter: Parameter) -> str:
+    return parameter.name if parameter.required else f"{parameter.name}={written(parameter.default)}"
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, float) and not isinstance(value, Path):
-        return f"{value:.6g}"
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if value is None or isinstance(value, bool)
-        else str(value)
-    )
+def written(value: Any) -> str:
+    """A default as a config would write it: null, true, 1e-6, [0.9, 0.999]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, value))}]"
+    return brief(value, 6)

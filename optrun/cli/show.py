@@ -1,7 +1,173 @@
-"""placeholder"""
+"""`optrun show`: one run: what it was asked, what became of it, and its curves."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-def show() -> None:
-    """placeholder"""
+from optrun.cli import figures, options
+from optrun.cli.output import Output, print_json
+from optrun.cli.panel import Curve, Panel, log_helps
+from optrun.cli.progress import conclusions
+from optrun.cli.wording import brief, print_named
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from optrun.runs.reader import Run
+
+Row = dict[str, Any]
+
+
+def show(
+    run: options.Run,
+    png: figures.Png = None,
+    svg: figures.Svg = None,
+    runs_dir: options.RunsDir = options.RUNS_DIR,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show one run: its config where it differs from the defaults, its result, its curves.
+
+    With --json: its summary with path, config, environment, rows and problems.
+    """
+    from optrun.runs.reader import read, resolve
+
+    output = Output(json, quiet)
+    found = read(resolve(run, runs_dir))
+    rows = found.rows()
+    drawn = panels(rows, found.config)
+    for path in figures.save(drawn, found.path.name, [png, svg]):
+        output.remarks.print(f"wrote {path}", markup=False)
+    if json:
+        about = {"config": found.config, "environment": found.environment, "rows": rows, "problems": found.problems}
+        print_json({**found.summary, "status": found.status, "path": str(found.path), **about})
+        return
+    console = output.results
+    console.print(f"{found.path}\n", style="bold", markup=False)
+    print_named(console, _changed(found.config))
+    console.print()
+    print_named(console, _result(found, rows))
+    _print_charts(console, drawn)
+    for problem in found.problems:
+        output.warn(problem)
+
+
+def panels(rows: Sequence[Row], config: dict[str, Any]) -> list[Panel]:
+    """What there is to draw of a run: the losses, each metric, and what changes in lr and grad_norm."""
+    training = [row for row in rows if "train/loss" in row]
+    evaluations = [row for row in rows if "val/loss" in row]
+    epochs = _epochs(evaluations, config)
+    losses = [_curve("train/loss", training, noisy=True), _curve("val/loss", evaluations, pointed=True)]
+    drawn = [Panel("loss", [curve for curve in losses if curve.xs], log_y=log_helps(losses), epochs=epochs)]
+    for key in dict.fromkeys(key for row in evaluations for key in row if key.startswith("val/") and key != "val/loss"):
+        curve = _curve(key, evaluations, pointed=True)
+        drawn.append(Panel(key, [curve], log_y=log_helps([curve]), epochs=epochs))
+    rates = _rates(training)
+    if any(len(set(curve.ys)) > 1 for curve in rates):
+        drawn.append(Panel("learning rate", rates, log_y=log_helps(rates), epochs=epochs))
+    norm = _curve("grad_norm", training, noisy=True)
+    if norm.xs:
+        drawn.append(Panel("gradient norm", [norm, *_bound(norm, config)], log_y=log_helps([norm]), epochs=epochs))
+    return drawn
+
+
+def _curve(key: str, rows: Sequence[Row], **style: Any) -> Curve:
+    there = [row for row in rows if key in row]
+    return Curve(key, [row["step"] for row in there], [row[key] for row in there], **style)
+
+
+def _rates(rows: Sequence[Row]) -> list[Curve]:
+    """The learning rate of each parameter group; one curve where they agree all along."""
+    there = [(row["step"], row["lr"]) for row in rows if row.get("lr") is not None]
+    groups = max((len(lr) for _, lr in there if isinstance(lr, list)), default=1)
+    steps = [step for step, _ in there]
+    if groups == 1:
+        return [Curve("learning rate", steps, [lr for _, lr in there])]
+    each = [[lr[i] if isinstance(lr, list) else lr for _, lr in there] for i in range(groups)]
+    return [Curve(f"group {i + 1}", steps, values) for i, values in enumerate(each)]
+
+
+def _bound(norm: Curve, config: dict[str, Any]) -> list[Curve]:
+    """Where the gradient was clipped, as a line."""
+    bound = config.get("clip_norm")
+    if not isinstance(bound, int | float) or not math.isfinite(bound):
+        return []
+    return [Curve(f"clip_norm {brief(bound)}", [norm.xs[0], norm.xs[-1]], [bound, bound])]
+
+
+def _epochs(evaluations: Sequence[Row], config: dict[str, Any]) -> dict[int, float]:
+    """The step at which each epoch ended, where evaluations at the ends of epochs tell."""
+    every = config.get("eval_every")
+    ends = [row for row in evaluations if isinstance(every, int) and row.get("epoch") and row["epoch"] % every == 0]
+    if not ends or ends[0]["step"] % ends[0]["epoch"]:
+        return {}
+    steps = ends[0]["step"] // ends[0]["epoch"]
+    return {epoch: epoch * steps for epoch in range(evaluations[-1]["step"] // steps + 1)}
+
+
+def _changed(config: dict[str, Any]) -> dict[str, str]:
+    """The keys of a config that differ from their defaults, as config.yaml writes them."""
+    from optrun.config.spec import Spec
+    from optrun.config.writing import to_yaml
+
+    plain = Spec.model_fields
+    changed = {key: value for key, value in config.items() if key not in plain or value != _default(key)}
+    return {key: to_yaml({key: value}).partition(": ")[2].rstrip("\n") for key, value in changed.items()}
+
+
+def _default(key: str) -> Any:
+    from optrun.config.spec import Spec
+
+    value = Spec.model_fields[key].default
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _result(run: Run, rows: Sequence[Row]) -> dict[str, str]:
+    """The result, as named sentences."""
+    summary = {**run.summary, "status": run.status}
+    total = run.config.get("steps")
+    if total is None and run.status != "completed":
+        epochs = _epochs([row for row in rows if "val/loss" in row], run.config)
+        total = epochs[1] * run.config.get("epochs", 0) if 1 in epochs else None
+    last = [f"{key} {brief(value)}" for key, value in (summary.get("final") or {}).items() if key.startswith("val/")]
+    said = conclusions(summary, total)
+    if last:
+        said["last"] = ", ".join(last)
+    if summary.get("error"):
+        said["error"] = summary["error"]
+    if summary.get("parameters"):
+        said["parameters"] = f"{summary['parameters']:,}"
+    if made := _made_with(run.environment):
+        said["made with"] = made
+    return said
+
+
+def _made_with(environment: dict[str, Any]) -> str:
+    versions, git = environment.get("versions") or {}, environment.get("git") or {}
+    known = [f"{name} {versions[name]}" for name in ("optrun", "torch", "python") if versions.get(name)]
+    if environment.get("device"):
+        known.append(f"on {environment['device']}")
+    if git.get("commit"):
+        known.append(f"commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}")
+    return ", ".join(known)
+
+
+def _print_charts(console: Console, drawn: Sequence[Panel]) -> None:
+    """One below the other; two side by side where the terminal is wide."""
+    from rich.table import Table
+
+    from optrun.cli.drawing import Chart
+
+    charts = [Chart(panel, rows=10) for panel in drawn if not panel.empty]
+    if not charts:
+        console.print("\nthere are no finite values to draw")
+    columns = 2 if console.width >= 120 and len(charts) > 1 else 1
+    for start in range(0, len(charts), columns):
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        for _ in range(columns):
+            grid.add_column(ratio=1)
+        grid.add_row(*charts[start : start + columns])
+        console.print()
+        console.print(grid, soft_wrap=False)

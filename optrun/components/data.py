@@ -108,7 +108,7 @@ def prepare(
         vocabulary=dataset.vocabulary,
         input_shape=_shape(train, augment),
         eval_shape=_shape(val),
-        num_outputs=dataset.num_classes or labels(train).shape[1],
+        num_outputs=labels(train).shape[1] if dataset.task == "regression" else dataset.num_classes or 0,
         fingerprint=_fingerprint(dataset),
         augment=augment,
     )
@@ -142,7 +142,8 @@ def _cut(dataset: Dataset, part: Part, fraction: float, key: str, seed: int, str
 
 def _standardized(train: Part, val: Part, test: Part | None) -> tuple[Part, Part, Part | None]:
     """With the mean and deviation of the training part; a column that is constant there is only centred."""
-    inputs = train.inputs.double().numpy()  # type: ignore[union-attr]  (numpy: its sums do not depend on threads)
+    assert isinstance(train, Examples)
+    inputs = train.inputs.double().numpy()  # numpy, since its sums do not depend on the number of threads
     mean, deviation = inputs.mean(0), inputs.std(0)
     constant = inputs.max(0) == inputs.min(0)
     mean[constant], deviation[constant] = inputs[0, constant], 1.0
@@ -162,7 +163,7 @@ def _ready(part: Part, chain: Chain | None) -> Part:
     if inputs.dtype != torch.int64:
         inputs = in_unit_interval(inputs).float()
     if chain is not None:
-        inputs = torch.cat([chain(block) for block in inputs.split(1024)])
+        inputs = chain.all(inputs)
     return Examples(inputs, targets.float() if targets.is_floating_point() else targets)
 
 
@@ -188,8 +189,9 @@ def _check(dataset: Dataset, name: str) -> None:
         if not holds:
             raise UsageError(f"data set {name}: {message}")
 
+    classes = dataset.num_classes or 0
     if dataset.task != "regression":
-        demand(dataset.num_classes, f"num_classes is needed for {dataset.task.replace('_', ' ')}")
+        demand(classes, f"num_classes is needed for {dataset.task.replace('_', ' ')}")
     for part in (dataset.train, dataset.val, dataset.test):
         if part is None or not isinstance(part, Examples):
             continue
@@ -207,5 +209,5 @@ def _check(dataset: Dataset, name: str) -> None:
             demand(inputs.shape == targets.shape, "a language model has a target for every character")
         else:
             demand(targets.dim() == 1, "targets of a classification are class indices [n]")
-        outside = np.unique(targets[(targets < 0) | (targets >= dataset.num_classes)].numpy())
-        demand(not len(outside), f"a target is {outside[:1]}, and there are {dataset.num_classes} classes, from 0 on")
+        outside = np.unique(targets[(targets < 0) | (targets >= classes)].numpy())
+        demand(not len(outside), f"a target is {outside[:1]}, and there are {classes} classes, from 0 on")

@@ -54,18 +54,16 @@ def build(choice: OptimizerChoice, model: nn.Module) -> list[Optimizer]:
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     mine, others = split(choice.name, named, model)
+    if not mine:
+        raise NoParameters(("name",), f"{choice.name} takes {PARTIAL[choice.name]} only, and the model has none")
     if others and choice.fallback is None:
         raise NoParameters(
             (),
-            f"{choice.name} takes {PARTIAL[choice.name]} only, and {next(iter(others))} is not one; "
+            f"{choice.name} takes {PARTIAL[choice.name]} only, not {next(iter(others))}; "
             f"add fallback: {{name: AdamW, lr: …}} for the rest",
         )
-    if not mine:
-        raise NoParameters(
-            ("name",), f"{choice.name} takes {PARTIAL.get(choice.name, 'parameters')} only, and the model has none"
-        )
     if choice.fallback is not None and not others:
-        raise NoParameters(("fallback",), f"{choice.name} takes every parameter of this model: nothing is left for it")
+        raise NoParameters(("fallback",), f"{choice.name} takes every parameter of this model; remove fallback")
     built = [_one(choice, mine, model)]
     return built + (build_on(choice.fallback, others, model) if choice.fallback else [])
 

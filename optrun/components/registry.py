@@ -16,7 +16,7 @@ import functools
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,9 +79,7 @@ class UnknownName(UsageError):
 
     def __init__(self, registry: Registry, name: str) -> None:
         self.near = registry.near(name)
-        hint = (
-            f"did you mean {' or '.join(self.near)}?" if self.near else f"`optrun components {registry.kind}` lists all"
-        )
+        hint = f"did you mean {either(self.near)}?" if self.near else f"`optrun components {registry.kind}` lists all"
         super().__init__(f"there is no {registry.singular} {_short(name)!r}; {hint}")
 
 
@@ -129,7 +127,7 @@ class Registry:
 
     def find(self, name: str) -> Component:
         """The component called `name`, whatever its case. Raises UnknownName, with the near names."""
-        if "." in name:
+        if "." in name and self.prefixes:
             return self._prefixed(name)
         found = self._find(name.lower())
         if found is None:
@@ -176,7 +174,7 @@ class Registry:
         prefix, _, inner = name.partition(".")
         module = self.prefixes.get(prefix)
         if module is None:
-            allowed = ", ".join(f"{known}.…" for known in self.prefixes) or "none"
+            allowed = ", ".join(f"{known}.…" for known in self.prefixes)
             raise UsageError(f"{_short(name)!r} has a prefix that is not known here; known prefixes: {allowed}")
         try:
             package = importlib.import_module(module)
@@ -185,15 +183,22 @@ class Registry:
         classes = {key.lower(): key for key in dir(package) if _is_optimizer(getattr(package, key))}
         if inner.lower() not in classes:
             hint = near(inner, classes.values())
-            raise UsageError(f"{prefix} has no {_short(inner)}" + (f"; did you mean {' or '.join(hint)}?" if hint else ""))
+            raise UsageError(f"{prefix} has no {_short(inner)}" + (f"; did you mean {either(hint)}?" if hint else ""))
         real = classes[inner.lower()]
         return Component(self.kind, f"{prefix}.{real}", prefix, Imported(getattr(package, real)), ("params",))
 
 
 def near(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` of the `known` names that look like `word`, best first."""
-    by_lower = {name.lower(): name for name in known}
-    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.7)]
+    """Up to `most` of the `known` names that look like `word`, best first; else those that have it in them."""
+    word, by_lower = word.lower(), {name.lower(): name for name in known}
+    alike = difflib.get_close_matches(word, by_lower, n=most, cutoff=0.65)
+    around = [name for name in by_lower if len(word) > 2 and word in name]
+    return [by_lower[name] for name in alike or around[:most]]
+
+
+def either(names: Sequence[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _short(name: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["REQUIRED", "Definition", "Imported", "Parameter", "Signature", "Written", "classes_below", "exported"]
+__all__ = ["REQUIRED", "Definition", "Imported", "Parameter", "Signature", "Written", "exported", "parsed"]
 
 
 class _Required:
@@ -133,6 +133,15 @@ class Written:
                 continue
             yield from parent.ancestors()
 
+    def descends_from(self, base: str) -> bool:
+        """Whether it is a class and `base` the name of one above it; no source is read that this does not need."""
+        try:
+            node, home = self.node(), self.home()
+        except (KeyError, FileNotFoundError):
+            return False
+        bases = [ast.unparse(above) for above in node.bases] if isinstance(node, ast.ClassDef) else []
+        return base in bases or any(Written(home.name, above).descends_from(base) for above in bases)
+
     def method(self, name: str) -> ast.FunctionDef | None:
         for written in self.ancestors():
             node = written.node()
@@ -209,11 +218,6 @@ def exported(module: str) -> list[Written]:
             continue
         written.append(Written(module, name))
     return written
-
-
-def classes_below(module: str, base: str) -> list[Written]:
-    """The classes a module exports that descend from `base` (itself left out)."""
-    return [w for w in exported(module) if w.name != base and any(a.name == base for a in w.ancestors())]
 
 
 def _home(module: str, name: str) -> SourceModule:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,29 +16,38 @@ from typing import Any
 from optrun.components.choice import Choice
 from optrun.components.signatures import Parameter, Signature, Written, parsed
 
-__all__ = ["TorchvisionModel", "TorchvisionTransform", "is_random", "model_definitions", "transform_definitions"]
+__all__ = [
+    "TorchvisionModel",
+    "TorchvisionTransform",
+    "is_random",
+    "model_candidates",
+    "model_definitions",
+    "transform_candidates",
+    "transform_definitions",
+]
 
 
 @functools.cache
 def model_definitions() -> dict[str, TorchvisionModel]:
     """Every function that torchvision registers as a classification model, by its name."""
+    return {written.name: written for written in model_candidates() if written.is_registered()}
+
+
+def model_candidates() -> Iterator[TorchvisionModel]:
+    """The functions that could be among them, by their first lines alone: parsing all files takes a quarter second."""
     folder = Path(parsed("torchvision.models").path).parent
-    found = {}
     for path in sorted(folder.glob("[!_]*.py")):
-        module = f"torchvision.models.{path.stem}"
-        for name, node in parsed(module).nodes.items():
-            if isinstance(node, ast.FunctionDef) and _is_registered(node):
-                found[name] = TorchvisionModel(module, name)
-    return found
-
-
-def _is_registered(node: ast.FunctionDef) -> bool:
-    return any(ast.unparse(decorator).startswith("register_model") for decorator in node.decorator_list)
+        for name in re.findall(r"^def ([a-z]\w*)\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            yield TorchvisionModel(f"torchvision.models.{path.stem}", name)
 
 
 @dataclass(frozen=True)
 class TorchvisionModel(Written):
     """A function such as `resnet18`: its settings are the keyword arguments of the class it builds."""
+
+    def is_registered(self) -> bool:
+        """Whether torchvision's own decorator makes it a classification model."""
+        return any(ast.unparse(decorator).startswith("register_model") for decorator in self.node().decorator_list)
 
     def signature(self) -> Signature:
         own = (
@@ -71,7 +81,7 @@ class TorchvisionModel(Written):
         """The function and the functions of its module that it calls."""
         nodes = parsed(self.module).nodes
         function = nodes[self.name]
-        called = {part.func.id for part in ast.walk(function) if isinstance(part, ast.Call) and _is_name(part.func)}
+        called = {ast.unparse(part.func) for part in ast.walk(function) if isinstance(part, ast.Call)}
         return [function, *(nodes[name] for name in called if name in nodes)]
 
     def _set_on_the_way(self, function: ast.AST, main: str) -> tuple[set[str], dict[str, Any]]:
@@ -103,10 +113,6 @@ _HANDED = (
 def _takes_num_classes(node: ast.ClassDef) -> bool:
     methods = (item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
     return any(argument.arg == "num_classes" for method in methods for argument in method.args.args)
-
-
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
 
 
 def _is_constant(node: ast.AST) -> bool:
@@ -144,11 +150,15 @@ _TENSORS = {"transformation_matrix": "list[list[float]]", "mean_vector": "list[f
 @functools.cache
 def transform_definitions() -> dict[str, TorchvisionTransform]:
     """The classes of `torchvision.transforms.v2` that turn one image into one image, by name; also MixUp and CutMix."""
+    return {written.name: written for written in transform_candidates() if written.descends_from("Transform")}
+
+
+def transform_candidates() -> list[TorchvisionTransform]:
+    """The classes that could be among them, by name."""
     module = "torchvision.transforms.v2"
     imports = [node for node in parsed(module).tree.body if isinstance(node, ast.ImportFrom) and node.level]
     names = {alias.name for node in imports for alias in node.names if alias.name[0].isupper()}
-    found = [TorchvisionTransform(module, name) for name in sorted(names - {"Transform"} - _NOT_FOR_IMAGES)]
-    return {t.name: t for t in found if any(ancestor.name == "Transform" for ancestor in t.ancestors())}
+    return [TorchvisionTransform(module, name) for name in sorted(names - {"Transform"} - _NOT_FOR_IMAGES)]
 
 
 def is_random(choice: Choice) -> bool:

@@ -60,12 +60,8 @@ def _described_operators() -> list[str]:
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).with_name("_meta_registrations.py").read_text(encoding="utf-8"))
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args)
-    named = [
-        str(c.args[0].value) for c in calls if ast.unparse(c.func).endswith("register_fake") and _is_text(c.args[0])
-    ]
-    return [name.partition("::")[2] for name in named]
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("register_fake"):
+            names.append(str(ast.literal_eval(node.args[0])).removeprefix("torchvision::"))
+    return names

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from optrun.components import registry
 from optrun.components.choice import Choice
-from optrun.components.torchvision_catalog import is_random
+from optrun.components.torchvision_catalog import is_random, transform_definitions
 from optrun.errors import UsageError
 
 __all__ = ["Augment", "Chain", "Transforms", "plan"]
@@ -46,6 +46,12 @@ class Chain:
                 f"transforms end in {kind}; end with {{name: ToImage}}, {{name: ToDtype, dtype: float32, scale: true}}"
             )
         return image.as_subclass(Tensor)
+
+    def all(self, images: Tensor) -> Tensor:
+        """Every one of `images` [n, C, H, W], many at once where every step is known to take a stack."""
+        if all(name in transform_definitions() and name != "ToPILImage" for name, _ in self.steps):
+            return torch.cat([self(block) for block in images.split(1024)])
+        return stack([self(image) for image in images])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (pickle.dumps(self.steps),)

@@ -6,26 +6,27 @@ keeps for itself in each kind of mapping, which stand in `RESERVED`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
 from optrun.components.choice import Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
-from optrun.components.registry import KINDS, Component, Registry, near
+from optrun.components.registry import KINDS, Component, Registry, either, near
 from optrun.components.schedulers import HORIZONS
 from optrun.components.signatures import Parameter
-from optrun.config.document import Document, dotted
-from optrun.config.types import describe, failed, fit, setting_type, shown
+from optrun.config.document import Document, KeyPath, dotted
+from optrun.config.types import expected, failed, fit, item_kind, setting_type, shown
 from optrun.errors import Problem, UsageError
 
 __all__ = ["RESERVED", "ChoiceReader"]
 
-Path_ = tuple[str | int, ...]
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Count = Annotated[int, Field(ge=1)]
 _Natural = Annotated[int, Field(ge=0)]
+_Processes = Annotated[int, Field(ge=0, le=256)]
 
 RESERVED: dict[str, dict[str, tuple[Any, str]]] = {
     "optimizers": {
@@ -42,7 +43,7 @@ RESERVED: dict[str, dict[str, tuple[Any, str]]] = {
         "val_fraction": (_Fraction, "share of the training part kept for validation; by default 0.2"),
         "test_fraction": (_Fraction, "share kept for a test at the end"),
         "transforms": (list[Any], "torchvision transforms: a list, or {train: […], val: […]}"),
-        "workers": (_Natural, "processes that load data which does not fit in memory"),
+        "workers": (_Processes, "processes that load data which does not fit in memory"),
     },
 }
 """Per registry, the keys that are optrun's own: their type and what they mean."""
@@ -55,10 +56,10 @@ class ChoiceReader:
         self.document, self.folder = document, folder
         self.problems: list[Problem] = []
 
-    def complain(self, path: Path_, message: str) -> None:
+    def complain(self, path: KeyPath, message: str) -> None:
         self.problems.append(Problem(*self.document.place(path), dotted(path), message))
 
-    def choice(self, kind: str, value: Any, path: Path_) -> Choice | None:
+    def choice(self, kind: str, value: Any, path: KeyPath) -> Choice | None:
         """A component without keys of optrun's own: a model, a loss, a metric, a named function, a transform."""
         opened = self._open(KINDS[kind], value, path)
         if opened is None:
@@ -66,15 +67,15 @@ class ChoiceReader:
         component, given = opened
         return Choice(component.name, self._settings(component, given, path))
 
-    def choices(self, kind: str, value: Any, path: Path_) -> tuple[Choice, ...]:
+    def choices(self, kind: str, value: Any, path: KeyPath) -> tuple[Choice, ...]:
         """A list of components."""
         if not isinstance(value, list):
-            self.complain(path, f"must be a list of {kind}, not {shown(value)}; write [{_name_or(value)}]")
+            self.complain(path, f"must be a list of {kind}, not {shown(value)}; write [{_an_item(value)}]")
             return ()
         read = [self.choice(kind, item, (*path, index)) for index, item in enumerate(value)]
         return tuple(choice for choice in read if choice is not None)
 
-    def optimizer(self, value: Any, path: Path_) -> OptimizerChoice | None:
+    def optimizer(self, value: Any, path: KeyPath) -> OptimizerChoice | None:
         opened = self._open(KINDS["optimizers"], value, path)
         if opened is None:
             return None
@@ -90,7 +91,7 @@ class ChoiceReader:
             self.optimizer(fallback, (*path, "fallback")) if fallback is not None else None,
         )
 
-    def scheduler(self, value: Any, path: Path_) -> SchedulerChoice | None:
+    def scheduler(self, value: Any, path: KeyPath) -> SchedulerChoice | None:
         opened = self._open(KINDS["schedulers"], value, path)
         if opened is None:
             return None
@@ -98,29 +99,27 @@ class ChoiceReader:
         own = self._own("schedulers", given, path)
         return SchedulerChoice(component.name, self._settings(component, given, path), **own)
 
-    def dataset(self, value: Any, path: Path_) -> DatasetChoice | None:
+    def dataset(self, value: Any, path: KeyPath) -> DatasetChoice | None:
         opened = self._open(KINDS["datasets"], value, path)
         if opened is None:
             return None
         component, given = opened
         if "batch_size" not in given:
-            self.complain(path, "needs batch_size, the number of examples in a batch")
+            self.complain(path, "needs batch_size, the number of examples in a batch, such as batch_size: 64")
         own = self._own("datasets", given, path)
         own["transforms"] = self._transforms(given.get("transforms", []), (*path, "transforms"))
         return DatasetChoice(component.name, self._settings(component, given, path), **own)
 
-    def _open(self, registry: Registry, value: Any, path: Path_) -> tuple[Component, dict[str, Any]] | None:
+    def _open(self, registry: Registry, value: Any, path: KeyPath) -> tuple[Component, dict[str, Any]] | None:
         """The component a value names, and the mapping of what is said about it."""
         given = {"name": value} if isinstance(value, str) else value
         if not isinstance(given, Mapping):
-            self.complain(path, f"must be a {registry.singular}: NAME or {{name: NAME, …}}, not {shown(value)}")
+            self.complain(path, f"must be NAME or {{name: NAME, …}}, not {shown(value)}")
             return None
         if not isinstance(given.get("name"), str):
-            problem = f"name must be a text, not {shown(given['name'])}" if "name" in given else "needs a name"
-            self.complain(
-                (*path, "name") if "name" in given else path,
-                f"{problem}; `optrun components {registry.kind}` lists all",
-            )
+            problem = f"must be a text, not {shown(given['name'])}" if "name" in given else "needs a name"
+            where = (*path, "name") if "name" in given else path
+            self.complain(where, f"{problem}; `optrun components {registry.kind}` lists all")
             return None
         try:
             return registry.find(given["name"]), dict(given)
@@ -128,11 +127,11 @@ class ChoiceReader:
             self.complain(path if isinstance(value, str) else (*path, "name"), str(unknown))
             return None
 
-    def _settings(self, component: Component, given: Mapping[str, Any], path: Path_) -> dict[str, Any]:
+    def _settings(self, component: Component, given: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         """The given settings, checked against the signature and converted to its types."""
         signature = component.signature
         known = {parameter.name: parameter for parameter in signature.settings}
-        reserved = {"name", *RESERVED.get(component.kind, ())}
+        reserved = ["name", *RESERVED.get(component.kind, ())]
         settings = {}
         for key, value in given.items():
             if key in known:
@@ -147,56 +146,59 @@ class ChoiceReader:
             self.complain(path, f"{component.name} needs {' and '.join(missing)}")
         return settings
 
-    def _value(self, component: Component, parameter: Parameter, value: Any, path: Path_) -> Any:
+    def _value(self, component: Component, parameter: Parameter, value: Any, path: KeyPath) -> Any:
         """One setting, as the type its annotation asks for."""
-        nested = self._nested(component, parameter, value, path)
-        if nested is not None:
-            return nested
+        if "LRScheduler" in parameter.annotation:
+            return self._schedulers(value, path)
+        if "Callable" in parameter.annotation and value is not None:
+            return self._functions("transforms" if component.kind == "transforms" else "functions", value, path)
         kind = setting_type(parameter)
         if component.kind in ("schedulers", "functions") and value == "run" and int in (kind, *get_args(kind)):
             return value
         if failed(value, kind):
-            hint = _hint(value, kind)
-            self.complain(
-                path, f"{parameter.name} of {component.name} must be {describe(kind)}, not {shown(value)}{hint}"
-            )
+            self._complain_of(value, kind, path)
             return None
         value = fit(value, kind)
         is_path = isinstance(value, str) and ("Path" in parameter.annotation or parameter.name in ("root", "path"))
         return str((self.folder / value).absolute()) if is_path else value
 
-    def _nested(self, component: Component, parameter: Parameter, value: Any, path: Path_) -> Any:
-        """Schedulers inside a scheduler, transforms inside a transform, named functions for callables."""
-        read: Callable[[Any, Path_], Any]
-        if "LRScheduler" in parameter.annotation:
-            read = self.scheduler
-        elif "Callable" in parameter.annotation and value is not None:
-            kind = "transforms" if component.kind == "transforms" else "functions"
-            read = lambda item, where: self.choice(kind, item, where)  # noqa: E731
-        else:
-            return None
+    def _complain_of(self, value: Any, kind: Any, path: KeyPath) -> None:
+        """Say what `value` must be; of a list with wrong items, what each of these must be."""
+        inner = item_kind(kind)
+        wrong = [index for index, item in enumerate(value) if failed(item, inner)] if isinstance(value, list) else []
+        if inner is None or not wrong:
+            self.complain(path, expected(value, kind))
+            return
+        for index in wrong:
+            self.complain((*path, index), expected(value[index], inner))
+
+    def _schedulers(self, value: Any, path: KeyPath) -> list[SchedulerChoice | None]:
+        """Schedulers inside a scheduler."""
         if not isinstance(value, list):
-            return read(value, path) if "LRScheduler" not in parameter.annotation else self._not_a_list(value, path)
-        return [read(item, (*path, index)) for index, item in enumerate(value)]
+            self.complain(path, f"must be a list of schedulers, not {shown(value)}; write [{_an_item(value)}, …]")
+            return []
+        return [self.scheduler(item, (*path, index)) for index, item in enumerate(value)]
 
-    def _not_a_list(self, value: Any, path: Path_) -> list[Any]:
-        self.complain(path, f"must be a list of schedulers, not {shown(value)}")
-        return []
+    def _functions(self, kind: str, value: Any, path: KeyPath) -> Any:
+        """Named functions for callables, and transforms inside a transform."""
+        if isinstance(value, list):
+            return [self.choice(kind, item, (*path, index)) for index, item in enumerate(value)]
+        return self.choice(kind, value, path)
 
-    def _own(self, kind: str, given: Mapping[str, Any], path: Path_) -> dict[str, Any]:
+    def _own(self, kind: str, given: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         """The keys optrun keeps for itself, checked; those read elsewhere (fallback, transforms) left out."""
         own: dict[str, Any] = {}
-        for key, (expected, _) in RESERVED[kind].items():
+        for key, (wanted, _) in RESERVED[kind].items():
             if key not in given or key in ("fallback", "transforms") or (given[key] is None and key != "batch_size"):
                 continue
-            if failed(given[key], expected):
-                self.complain((*path, key), f"must be {describe(expected)}, not {shown(given[key])}")
+            if failed(given[key], wanted):
+                self.complain((*path, key), expected(given[key], wanted))
             else:
-                value = fit(given[key], expected)
+                value = fit(given[key], wanted)
                 own[key] = list(enumerate(value)) if key == "param_groups" else value
         return own
 
-    def _group(self, component: Component, group: Mapping[str, Any], path: Path_) -> dict[str, Any]:
+    def _group(self, component: Component, group: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         """One of the optimizer's param_groups: a `match` and the settings of that group."""
         if not isinstance(group.get("match"), str) or not group["match"]:
             self.complain(path, "needs match: a pattern of parameter names, or bias, norm, embedding or 1d")
@@ -207,30 +209,24 @@ class ChoiceReader:
         checked = {k: self._value(component, known[k], v, (*path, k)) for k, v in values.items() if k in known}
         return {"match": group.get("match"), **checked}
 
-    def _transforms(self, value: Any, path: Path_) -> tuple[Choice, ...] | dict[str, tuple[Choice, ...]]:
+    def _transforms(self, value: Any, path: KeyPath) -> tuple[Choice, ...] | dict[str, tuple[Choice, ...]]:
         if not isinstance(value, Mapping):
             return self.choices("transforms", value if value is not None else [], path)
         for key in value.keys() - {"train", "val"}:
-            self.complain((*path, key), "transforms are for train or val (a test part uses val's)")
+            self.complain((*path, key), f"transforms are for train or val (a test part uses val's); remove {key}")
         return {k: self.choices("transforms", v, (*path, k)) for k, v in value.items() if k in ("train", "val")}
 
 
 def _no_such_setting(component: Component, key: str, known: list[str]) -> str:
     hints = near(key, known)
     names = [name for name in known if name not in ("name", "match")]
-    hint = f"did you mean {' or '.join(hints)}?" if hints else f"it has {', '.join(names)}" if names else "it has none"
+    hint = f"did you mean {either(hints)}?" if hints else f"it has {', '.join(names)}" if names else "it has none"
     return f"{component.name} has no such setting; {hint}"
 
 
-def _hint(value: Any, kind: Any) -> str:
-    """What a value of the wrong type probably was meant to be."""
-    if isinstance(value, str) and not failed(1.0, kind):
-        try:
-            return f"; write {float(value):g} without quotes"
-        except ValueError:
-            return ""
-    return ""
-
-
-def _name_or(value: Any) -> str:
-    return value if isinstance(value, str) else "NAME"
+def _an_item(value: Any) -> str:
+    """How the value would stand in a list of components."""
+    name = value if isinstance(value, str) else value.get("name") if isinstance(value, Mapping) else None
+    settings = isinstance(value, Mapping) and len(value) > 1
+    word = name if isinstance(name, str) and re.fullmatch(r"[\w.]{1,40}", name) else "NAME"
+    return f"{{name: {word}, …}}" if settings else word

@@ -5,25 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from optrun.components.registry import near
+from optrun.components.registry import either, near
 from optrun.config import document as documents
 from optrun.config import overrides as overriding
 from optrun.config import semantics
 from optrun.config.choices import ChoiceReader
-from optrun.config.document import Document
-from optrun.config.spec import Spec
-from optrun.config.types import describe, shown
+from optrun.config.document import Document, KeyPath, dotted
+from optrun.config.spec import Count, Spec
+from optrun.config.types import LARGEST, expected, shown
 from optrun.errors import ConfigError
 
 __all__ = ["load", "validate"]
 
 _INFINITE = {("clip_norm",)}
 """The only place where infinity has a meaning."""
+
+_COMPONENTS = {"dataset", "model", "loss", "metrics", "optimizer", "scheduler"}
+_NEEDED = ("dataset", "model", "loss", "optimizer")
+
+_WORDS = {
+    "device": "auto, cpu, cuda, cuda:N or mps",
+    "eval_every": "a number of epochs or {steps: N}",
+    "checkpoint_every": "auto, a number of epochs or {steps: N}",
+    "early_stop": "{patience: N, …} or null",
+    "target": "{metric: KEY, value: NUMBER} or null",
+}
+"""What may stand there, where the type does not say it well."""
 
 
 def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Spec:
@@ -39,56 +51,72 @@ def validate(document: Document, *, folder: Path, stem: str = "run") -> Spec:
     """The spec a document describes. Relative paths in it are taken from `folder`; `stem` is the name it gets if it
     gives none. Raises ConfigError."""
     reader = ChoiceReader(document, folder)
-    for path, value in _numbers(document.data):
-        if math.isinf(value) and path not in _INFINITE:
+    for path, number in _numbers(document.data):
+        if isinstance(number, float) and math.isinf(number) and path not in _INFINITE:
             reader.complain(path, "must be finite; infinity has a meaning for clip_norm only")
+        elif isinstance(number, int) and abs(number) > LARGEST:
+            reader.complain(path, f"this whole number is too large; they go up to {LARGEST}")
     fields = {"name": stem, **document.data}
-    broken = _read_components(reader, fields)
-    spec = _read_fields(reader, fields, broken)
-    if reader.problems or spec is None:
-        raise ConfigError(reader.problems)
+    _judge_length(reader, fields)
+    _read_components(reader, fields)
+    spec = _read_fields(reader, fields)
     spec._document, spec._folder = document, folder
-    problems = semantics.problems(spec)
+    broken = {problem.key.partition(".")[0] for problem in reader.problems} | (set(_NEEDED) - fields.keys())
+    problems = [*reader.problems, *semantics.problems(spec, without=broken)]
     if problems:
         raise ConfigError(problems)
     return spec
 
 
-def _read_components(reader: ChoiceReader, fields: dict[str, Any]) -> set[str]:
-    """Replace the components in `fields` by checked choices; returns the keys that could not be read."""
+def _judge_length(reader: ChoiceReader, fields: Mapping[str, Any]) -> None:
+    given = [key for key in ("epochs", "steps") if fields.get(key) is not None]
+    if len(given) == 2:
+        reader.complain(("steps",), "a run has one length; remove epochs or steps")
+    elif not given:
+        reader.complain((), "the run has no length; add epochs: N or steps: N")
+
+
+def _read_components(reader: ChoiceReader, fields: dict[str, Any]) -> None:
+    """Replace the components in `fields` by checked choices, or by None."""
     readers = {
         "dataset": reader.dataset,
         "model": lambda value, path: reader.choice("models", value, path),
         "loss": lambda value, path: reader.choice("losses", value, path),
-        "metrics": lambda value, path: reader.choices("metrics", value, path),
+        "metrics": lambda value, path: reader.choices("metrics", value if value is not None else [], path),
         "optimizer": reader.optimizer,
-        "scheduler": reader.scheduler,
+        "scheduler": lambda value, path: reader.scheduler(value, path) if value is not None else None,
     }
     for key in readers.keys() & fields.keys():
-        if key == "scheduler" and fields[key] is None:
-            continue
-        fields[key] = readers[key](fields[key] if key != "metrics" or fields[key] is not None else [], (key,))
-    return {key for key in readers.keys() & fields.keys() if fields[key] is None and key != "scheduler"}
+        fields[key] = readers[key](fields[key], (key,))
 
 
-def _read_fields(reader: ChoiceReader, fields: dict[str, Any], broken: set[str]) -> Spec | None:
-    """The spec, or None with the problems of its plain keys added to the reader's."""
+def _read_fields(reader: ChoiceReader, fields: dict[str, Any]) -> Spec:
+    """The spec; with problems, which are added to the reader's, a draft of what can be read."""
     if isinstance(fields.get("tags"), list):
         fields["tags"] = tuple(fields["tags"])
     try:
         return Spec.model_validate(fields)
     except ValidationError as invalid:
-        seen: set[tuple[str | int, ...]] = set()
-        for error in invalid.errors(include_url=False):
-            path = _path_in(error["loc"], fields)
-            if path in seen or (path and path[0] in broken):
-                continue
-            seen.add(path)
+        errors = [(_path_in(error["loc"], fields), error) for error in invalid.errors(include_url=False)]
+    said = {problem.key for problem in reader.problems}
+    for path, error in errors:
+        if error["type"] == "missing":
             reader.complain(path, _sentence(error, path, fields))
-    return None
+        elif path and path[0] not in _COMPONENTS and dotted(path) not in said and not _is_inside(path, errors):
+            by_file = path == ("name",) and "name" not in reader.document.data
+            reader.complain(path, _sentence(error, path, fields) + ("; add name: NAME" if by_file else ""))
+    if not reader.problems:
+        raise AssertionError(errors)
+    wrong = {path[0] for path, _ in errors if path}
+    return Spec.model_construct(**{key: value for key, value in fields.items() if key not in wrong})
 
 
-def _path_in(location: tuple[str | int, ...], fields: Mapping[str, Any]) -> tuple[str | int, ...]:
+def _is_inside(path: KeyPath, errors: Sequence[tuple[KeyPath, ErrorDetails]]) -> bool:
+    """Whether something below `path` is wrong, so that it is said better there."""
+    return any(other[: len(path)] == path and len(other) > len(path) for other, _ in errors)
+
+
+def _path_in(location: KeyPath, fields: Mapping[str, Any]) -> KeyPath:
     """The part of pydantic's location that is a path of keys (it adds the members of unions in between)."""
     path: list[str | int] = []
     value: Any = fields
@@ -100,49 +128,51 @@ def _path_in(location: tuple[str | int, ...], fields: Mapping[str, Any]) -> tupl
     return tuple(path)
 
 
-def _sentence(error: ErrorDetails, path: tuple[str | int, ...], fields: Mapping[str, Any]) -> str:
-    kind, missing = error["type"], str(error["loc"][-1]) if error["loc"] else ""
-    if kind == "missing":
+def _sentence(error: ErrorDetails, path: KeyPath, fields: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        missing = str(error["loc"][-1])
         return f"needs {missing}" if path else f"{missing} is missing; a run needs dataset, model, loss and optimizer"
-    if kind == "extra_forbidden":
-        known = _known_keys(path)
-        hints = near(str(path[-1]), known)
-        return "there is no such key; " + (
-            f"did you mean {' or '.join(hints)}?" if hints else f"there are {', '.join(known)}"
-        )
-    if not path:
-        return str(error["ctx"]["error"]) if "ctx" in error else error["msg"]
-    field = Spec.model_fields.get(str(path[0]))
+    if error["type"] == "extra_forbidden":
+        return _no_such_key(str(path[-1]), list(_model_of(path[:-1]).model_fields))
     value: Any = fields
     for part in path:
         value = value[part]
     if path == ("name",):
-        return f"must begin with a letter or digit and hold only letters, digits, '.', '_' and '-', not {shown(value)}"
-    if path == ("device",):
-        return f"must be auto, cpu, cuda, cuda:N or mps, not {shown(value)}"
-    if field is None or len(path) > 1:
-        field = getattr(_model_below(path), "model_fields", {}).get(str(path[-1]))
-    expected = describe(field.rebuild_annotation()) if field else "something else"
-    if path[-1] in ("eval_every", "checkpoint_every"):
-        expected = ("auto, " if path[-1] == "checkpoint_every" else "") + "a number of epochs or {steps: N}"
-    return f"must be {expected}, not {shown(value)}"
+        return _no_such_name(value)
+    wanted = _WORDS.get(dotted(path))
+    return f"must be {wanted}, not {shown(value)}" if wanted else expected(value, _kind_at(path))
 
 
-def _model_below(path: tuple[str | int, ...]) -> Any:
-    """The model class that a nested key belongs to: EarlyStop for ("early_stop", "patience")."""
-    annotation = Spec.model_fields[str(path[0])].annotation
-    members = getattr(annotation, "__args__", (annotation,))
-    return next((member for member in members if hasattr(member, "model_fields")), None)
+def _no_such_key(key: str, known: list[str]) -> str:
+    hints = near(key, known)
+    others = f"there are {', '.join(known)}" if len(known) > 1 else f"there is only {known[0]}"
+    return "there is no such key; " + (f"did you mean {either(hints)}?" if hints else others)
 
 
-def _known_keys(path: tuple[str | int, ...]) -> list[str]:
-    model = Spec if len(path) == 1 else _model_below(path)
-    return list(getattr(model, "model_fields", {}))
+def _no_such_name(name: Any) -> str:
+    if isinstance(name, str) and len(name) > 100:
+        return f"must have at most 100 characters, not {len(name)}"
+    return f"must begin with a letter or digit and hold only letters, digits, '.', '_' and '-', not {shown(name)}"
 
 
-def _numbers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:
-    """Every float in plain data, with its path."""
-    if isinstance(value, float):
+def _model_of(path: KeyPath) -> type[BaseModel]:
+    """The model class whose keys stand at `path`: EarlyStop for ("early_stop",)."""
+    kind = _kind_at(path) if path else Spec
+    return next(member for member in (kind, *get_args(kind)) if hasattr(member, "model_fields"))
+
+
+def _kind_at(path: KeyPath) -> Any:
+    """The type of the value at `path`, as the spec declares it."""
+    *above, key = path
+    if isinstance(key, int):
+        return get_args(_kind_at(tuple(above)))[0]
+    annotation = _model_of(tuple(above)).model_fields[key].rebuild_annotation()
+    return Count if path in (("epochs",), ("steps",)) else annotation  # null is how the other one is chosen
+
+
+def _numbers(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, float]]:
+    """Every number in plain data, with its path."""
+    if isinstance(value, int | float):
         yield path, value
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:

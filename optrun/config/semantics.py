@@ -1,12 +1,12 @@
 """What signatures cannot say: settings that are each fine and do not go together. Judged without torch.
 
-Each rule is a function of the spec that yields (path, sentence); `problems` runs them all. What needs the data or the
-model is judged later, by `optrun.training.feasibility`.
+Each rule is a function of the spec that yields (path, sentence), and stands in a table with the keys it looks at. What
+needs the data or the model is judged later, by `optrun.training.feasibility`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 from optrun.components import optimizers as optimizing
@@ -18,18 +18,23 @@ from optrun.config.spec import Spec
 from optrun.config.types import shown
 from optrun.errors import Problem
 
-__all__ = ["problems", "warnings"]
+__all__ = ["optimizers_of", "problems", "schedulers_of", "warnings"]
 
 Path = tuple[str | int, ...]
 Complaint = tuple[Path, str]
 
 CYCLES_MOMENTUM = ("CyclicLR", "OneCycleLR")
 SETS_LR = {"CyclicLR": "base_lr", "OneCycleLR": "max_lr"}
+MOST_THREADS = 1024
 
 
-def problems(spec: Spec) -> list[Problem]:
-    """Everything in `spec` that cannot work, as problems with their places."""
-    return [spec.problem(path, message) for rule in _RULES for path, message in rule(spec)]
+def problems(spec: Spec, without: Set[str] = frozenset()) -> list[Problem]:
+    """Everything in `spec` that cannot work, as problems with their places.
+
+    Of a draft that lacks some keys, or holds them half-read, give these as `without`: no rule will look at them.
+    """
+    rules = [rule for rule, keys in _RULES.items() if not keys & without]
+    return [spec.problem(path, message) for rule in rules for path, message in rule(spec)]
 
 
 def warnings(spec: Spec) -> list[str]:
@@ -37,7 +42,7 @@ def warnings(spec: Spec) -> list[str]:
     return [sentence for rule in (_momentum_changes, _lr_has_no_effect, _slow_precision) for sentence in rule(spec)]
 
 
-def _scheduler_members(spec: Spec) -> list[tuple[Path, SchedulerChoice]]:
+def schedulers_of(spec: Spec) -> list[tuple[Path, SchedulerChoice]]:
     """The scheduler and all nested in it, each with its path."""
 
     def walk(choice: SchedulerChoice, path: Path) -> Iterator[tuple[Path, SchedulerChoice]]:
@@ -48,15 +53,16 @@ def _scheduler_members(spec: Spec) -> list[tuple[Path, SchedulerChoice]]:
     return list(walk(spec.scheduler, ("scheduler",))) if spec.scheduler else []
 
 
-def _both_optimizers(spec: Spec) -> list[OptimizerChoice]:
+def optimizers_of(spec: Spec) -> list[tuple[Path, OptimizerChoice]]:
+    """The optimizer and its fallback, each with its path."""
     fallback = spec.optimizer.fallback
-    return [spec.optimizer, *([fallback] if fallback else [])]
+    return [(("optimizer",), spec.optimizer), *([(("optimizer", "fallback"), fallback)] if fallback else [])]
 
 
 def _momentum_cycling(spec: Spec) -> Iterator[Complaint]:
-    for path, member in _scheduler_members(spec):
+    for path, member in schedulers_of(spec):
         if member.name in CYCLES_MOMENTUM and member.settings.get("cycle_momentum", True):
-            for optimizer in _both_optimizers(spec):
+            for _, optimizer in optimizers_of(spec):
                 if optimizing.momentum_setting(optimizer.name) is None:
                     yield (
                         path,
@@ -102,27 +108,28 @@ def _sparse_gradients(spec: Spec) -> Iterator[Complaint]:
 
 
 def _scheduler_values(spec: Spec) -> Iterator[Complaint]:
-    for path, member in _scheduler_members(spec):
+    for path, member in schedulers_of(spec):
         for key in scheduling.POSITIVE.get(member.name, ()):
             value = member.settings.get(key)
             if isinstance(value, int | float) and value <= 0:
-                yield (*path, key), f"{key} of {member.name} must be above 0, not {shown(value)}"
+                yield (*path, key), f"must be above 0, not {shown(value)}"
         milestones = member.settings.get("milestones", [])
         if isinstance(milestones, list) and any(b <= a for a, b in zip([0, *milestones], milestones)):
-            yield (
-                (*path, "milestones"),
-                f"milestones of {member.name} must be above 0 and increase, not {shown(milestones)}",
-            )
+            yield (*path, "milestones"), f"must be above 0 and increase, not {shown(milestones)}"
+        given = [key for key in ("epochs", "steps_per_epoch") if member.settings.get(key) is not None]
+        if member.name == "OneCycleLR" and len(given) == 1 and member.settings.get("total_steps") is None:
+            yield (*path, given[0]), "counts together with the other of epochs and steps_per_epoch; leave it out to fit the run"
 
 
 def _nesting(spec: Spec) -> Iterator[Complaint]:
-    for path, member in _scheduler_members(spec):
+    for path, member in schedulers_of(spec):
         children = member.settings.get("schedulers")
         if children is not None and not children:
             yield (*path, "schedulers"), f"{member.name} needs at least one scheduler"
         if member.name == "SequentialLR" and children and len(member.settings["milestones"]) != len(children) - 1:
             need, have = len(children) - 1, len(member.settings["milestones"])
-            yield (*path, "milestones"), f"{len(children)} schedulers in sequence need {need} milestones, not {have}"
+            plural = "milestone" if need == 1 else "milestones"
+            yield (*path, "milestones"), f"{len(children)} schedulers in sequence need {need} {plural}, not {have}"
         if path != ("scheduler",) and member.interval:
             yield (*path, "interval"), "a nest of schedulers has one interval; write it beside the outermost name"
         if member.name == "ReduceLROnPlateau" and path != ("scheduler",):
@@ -133,7 +140,7 @@ def _nesting(spec: Spec) -> Iterator[Complaint]:
 
 
 def _scheduler_times(spec: Spec) -> Iterator[Complaint]:
-    for path, member in _scheduler_members(spec):
+    for path, member in schedulers_of(spec):
         plateau = member.name == "ReduceLROnPlateau"
         if member.metric and not plateau:
             yield (*path, "metric"), f"{member.name} watches no metric; only ReduceLROnPlateau does"
@@ -144,26 +151,27 @@ def _scheduler_times(spec: Spec) -> Iterator[Complaint]:
             if mode != spec.mode_of(metric):
                 where = (*path, "mode") if "mode" in member.settings else (*path, "metric") if member.metric else path
                 better = "larger" if spec.mode_of(metric) == "max" else "smaller"
-                yield where, f"{metric} is better when {better}; add mode: {spec.mode_of(metric)}"
+                write = "write" if "mode" in member.settings else "add"
+                yield where, f"{metric} is better when {better}; {write} mode: {spec.mode_of(metric)}"
 
 
 def _metric_keys(spec: Spec) -> list[str]:
-    return ["val/loss", *(f"val/{metric.name}" for metric in spec.metrics)]
+    return list(dict.fromkeys(["val/loss", *(f"val/{metric.name}" for metric in spec.metrics)]))
 
 
 def _watched_metrics(spec: Spec) -> Iterator[Complaint]:
-    watched: list[tuple[Path, Any]] = [((*path, "metric"), m.metric) for path, m in _scheduler_members(spec)]
+    watched: list[tuple[Path, Any]] = [((*path, "metric"), m.metric) for path, m in schedulers_of(spec)]
     watched += [((key, "metric"), getattr(getattr(spec, key), "metric", None)) for key in ("early_stop", "target")]
     for path, key in watched:
         if key is not None and key not in _metric_keys(spec):
-            yield path, f"this run has no {key!r}; it has {', '.join(_metric_keys(spec))} (add others to metrics)"
+            yield path, f"this run has no {shown(key)}; it has {', '.join(_metric_keys(spec))} (add others to metrics)"
 
 
 def _metric_names(spec: Spec) -> Iterator[Complaint]:
     seen: set[str] = set()
     for index, metric in enumerate(spec.metrics):
         if metric.name in seen:
-            yield ("metrics", index), f"{metric.name} is there twice"
+            yield ("metrics", index), f"{metric.name} is there twice; keep one of the two"
         seen.add(metric.name)
 
 
@@ -181,13 +189,18 @@ def _device(spec: Spec) -> Iterator[Complaint]:
         yield ("precision",), f"MPS has no {spec.precision} training; use fp32, or bf16"
 
 
+def _threads(spec: Spec) -> Iterator[Complaint]:
+    if spec.threads != "auto" and spec.threads > MOST_THREADS:
+        yield ("threads",), f"must be at most {MOST_THREADS}, not {shown(spec.threads)}"
+
+
 def _momentum_changes(spec: Spec) -> Iterator[str]:
-    for _, member in _scheduler_members(spec):
+    for _, member in schedulers_of(spec):
         if member.name not in CYCLES_MOMENTUM or not member.settings.get("cycle_momentum", True):
             continue
         defaults = {p.name: p.default for p in schedulers.find(member.name).signature.settings}
         low, high = (member.settings.get(key, defaults[key]) for key in ("base_momentum", "max_momentum"))
-        for optimizer in _both_optimizers(spec):
+        for _, optimizer in optimizers_of(spec):
             key = optimizing.momentum_setting(optimizer.name)
             own = {p.name: p.default for p in optimizers.find(optimizer.name).signature.settings}
             value = optimizer.settings.get(key or "", own.get(key or ""))
@@ -199,7 +212,7 @@ def _momentum_changes(spec: Spec) -> Iterator[str]:
 
 
 def _lr_has_no_effect(spec: Spec) -> Iterator[str]:
-    for path, member in _scheduler_members(spec):
+    for path, member in schedulers_of(spec):
         if path == ("scheduler",) and member.name in SETS_LR and "lr" in spec.optimizer.settings:
             own = SETS_LR[member.name]
             yield (
@@ -213,15 +226,17 @@ def _slow_precision(spec: Spec) -> Iterator[str]:
         yield f"{spec.precision} is usually slower than fp32 on a CPU"
 
 
-_RULES: tuple[Callable[[Spec], Iterator[Complaint]], ...] = (
-    _momentum_cycling,
-    _optimizer_structure,
-    _sparse_gradients,
-    _scheduler_values,
-    _nesting,
-    _scheduler_times,
-    _watched_metrics,
-    _metric_names,
-    _loss_of_model,
-    _device,
-)
+_RULES: Mapping[Callable[[Spec], Iterator[Complaint]], Set[str]] = {
+    _momentum_cycling: {"optimizer", "scheduler"},
+    _optimizer_structure: {"optimizer", "precision"},
+    _sparse_gradients: {"model", "optimizer", "clip_norm", "clip_value", "precision"},
+    _scheduler_values: {"scheduler"},
+    _nesting: {"scheduler"},
+    _scheduler_times: {"scheduler", "metrics"},
+    _watched_metrics: {"scheduler", "metrics", "early_stop", "target"},
+    _metric_names: {"metrics"},
+    _loss_of_model: {"loss", "model"},
+    _device: {"device", "precision"},
+    _threads: {"threads"},
+}
+"""Every rule, with the keys of the spec it looks at."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,11 +18,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 
+from optrun.components.registry import either
 from optrun.components.signatures import Parameter
+from optrun.config.writing import flow
 
-__all__ = ["describe", "fit", "setting_type", "shown"]
+__all__ = ["LARGEST", "describe", "expected", "failed", "fit", "item_kind", "setting_type", "shown"]
 
-Number = int | float
+LARGEST = 2**63 - 1
+"""Of whole numbers: what fits into torch's integers. No message mentions it as a limit of its own."""
+
 _PLAIN: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -54,45 +60,74 @@ def fit(value: Any, kind: Any) -> Any:
     return _adapter(kind).validate_python(value)
 
 
+def failed(value: Any, kind: Any) -> bool:
+    """Whether `value` cannot stand where `kind` is asked for."""
+    try:
+        fit(value, kind)
+    except ValidationError:
+        return True
+    return False
+
+
+def item_kind(kind: Any) -> Any:
+    """What each item must be where `kind` takes a list of any length; None where it does not."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    lists = [member for member in members if get_origin(member) is list]
+    return get_args(lists[0])[0] if len(lists) == 1 else None
+
+
 def describe(kind: Any) -> str:
-    """What may stand there, in words: `a number or null`, `one of min, max`, `a list of 2 numbers`."""
+    """What may stand there, in words: `a number or null`, `min or max`, `a list of 2 numbers`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _constrained(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
-        return _either([describe(argument) for argument in arguments])
-    if origin is Literal:
-        words = [str(argument) for argument in arguments]
-        return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
-    if origin is list:
+        return _either([word for argument in arguments for word in _alternatives(argument)])
+    if origin is Literal or kind is bool:
+        return _either(_alternatives(kind))
+    if origin is list or (origin is tuple and arguments[1:] == (Ellipsis,)):
         return f"a list of {_plural(describe(arguments[0]))}"
     if origin is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return f"a list of {_plural(describe(arguments[0]))}"
         inner = {describe(argument) for argument in arguments}
-        return (
-            f"a list of {len(arguments)} {_plural(inner.pop())}" if len(inner) == 1 else f"a list of {len(arguments)}"
-        )
+        return f"a list of {len(arguments)}" + (f" {_plural(inner.pop())}" if len(inner) == 1 else "")
     if origin is dict or kind is dict or hasattr(kind, "model_fields"):
         return "a mapping"
-    if origin is Callable or kind is Callable:
-        return "a function's name"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    names = {int: "a whole number", float: "a number", str: "a text", type(None): "null", Callable: "a function's name"}
     return names.get(kind, "a value")
+
+
+def expected(value: Any, kind: Any) -> str:
+    """What is wrong with a value that cannot stand where `kind` is asked for, and what it was probably meant to be."""
+    return f"must be {describe(kind)}, not {shown(value)}{_meant(value, kind)}"
 
 
 def shown(value: Any) -> str:
     """A value as an error message shows it: short, in YAML's words, without control characters."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, Mapping):
         return "a mapping"
-    if isinstance(value, list | tuple) and len(repr(value)) > 40:
-        return "this list"
-    text = repr(value)
+    if isinstance(value, list | tuple):
+        text = flow(value)
+        return text if len(text) <= 40 else "this list"
+    text = repr(value) if isinstance(value, str) else flow(value)
     return text if len(text) <= 60 else f"{text[:50]}…{text[-1]}"
+
+
+_SWITCHES = dict.fromkeys(("yes", "y", "on"), "true") | dict.fromkeys(("no", "n", "off"), "false")
+
+
+def _meant(value: Any, kind: Any) -> str:
+    """Words of YAML 1.1, numbers in quotes, a comma for a point; "" when nobody can know."""
+    if not isinstance(value, str):
+        return ""
+    if value.lower() in _SWITCHES and not failed(True, kind):
+        return f"; write {_SWITCHES[value.lower()]}"
+    number = re.fullmatch(r"([-+]?\d+)(?:([.,])(\d*))?(e[-+]?\d+)?", value.strip(), re.IGNORECASE)
+    if number is None:
+        return ""
+    meant = float(value.replace(",", ".")) if number[2] or number[4] else int(value)
+    if failed(meant, kind) or math.isinf(meant):
+        return ""
+    return f"; write {meant}" + ("" if number[2] == "," else " without quotes")
 
 
 @functools.cache
@@ -148,39 +183,29 @@ def _union(nodes: list[ast.expr]) -> Any:
 
 
 def _constrained(kind: Any, metadata: tuple[Any, ...]) -> str:
-    words = describe(kind)
-    for rule in metadata:
-        for limit in getattr(rule, "metadata", [rule]):
-            if isinstance(limit, annotated_types.Ge):
-                words += f" of at least {limit.ge}"
-            elif isinstance(limit, annotated_types.Gt):
-                words += f" above {limit.gt}"
-            elif isinstance(limit, annotated_types.Le):
-                words += f" of at most {limit.le}"
-            elif isinstance(limit, annotated_types.Lt):
-                words += f" below {limit.lt}"
-    return words
+    rules = [limit for rule in metadata for limit in getattr(rule, "metadata", [rule])]
+    at_least = next((rule.ge for rule in rules if isinstance(rule, annotated_types.Ge)), None)
+    at_most = next((rule.le for rule in rules if isinstance(rule, annotated_types.Le)), None)
+    above = next((rule.gt for rule in rules if isinstance(rule, annotated_types.Gt)), None)
+    below = next((rule.lt for rule in rules if isinstance(rule, annotated_types.Lt)), None)
+    if kind is int and below == LARGEST + 1:
+        below = None
+    if at_least is not None and at_most is not None:
+        return f"{describe(kind)} from {at_least} to {at_most}"
+    limits = {"of at least": at_least, "above": above, "of at most": at_most, "below": below}
+    words = [f"{word} {limit}" for word, limit in limits.items() if limit is not None]
+    return " ".join([describe(kind), " and ".join(words)]).rstrip()
+
+
+def _alternatives(kind: Any) -> list[str]:
+    if get_origin(kind) is Literal:
+        return [str(argument) for argument in get_args(kind)]
+    return ["true", "false"] if kind is bool else [describe(kind)]
 
 
 def _either(words: list[str]) -> str:
-    kept = [word for word in dict.fromkeys(words) if word != "null"] + (["null"] if "null" in words else [])
-    return kept[0] if len(kept) == 1 else f"{', '.join(kept[:-1])} or {kept[-1]}"
+    return either([word for word in dict.fromkeys(words) if word != "null"] + (["null"] if "null" in words else []))
 
 
 def _plural(words: str) -> str:
-    known = {
-        "a number": "numbers",
-        "a whole number": "whole numbers",
-        "a text": "texts",
-        "true or false": "true or false",
-    }
-    return known.get(words, "values" if words == "a value" else words.removeprefix("a ") + "s")
-
-
-def failed(value: Any, kind: Any) -> bool:
-    """Whether `value` cannot stand where `kind` is asked for."""
-    try:
-        fit(value, kind)
-    except ValidationError:
-        return True
-    return False
+    return "values" if " or " in words else words.removeprefix("a ") + "s"

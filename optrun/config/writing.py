@@ -13,21 +13,22 @@ import yaml
 from optrun.config.document import parse_value
 from optrun.errors import ConfigError
 
-__all__ = ["to_yaml"]
+__all__ = ["flow", "to_yaml"]
 
 _WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*\Z")
 
 
 def to_yaml(values: Mapping[str, Any]) -> str:
     """One line per top-level key, components in flow style; every scalar means the same in YAML 1.1 and 1.2."""
-    return "".join(f"{key}: {_flow(value)}\n" for key, value in values.items())
+    return "".join(f"{key}: {flow(value)}\n" for key, value in values.items())
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
+    """A value in one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
+        return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):

@@ -117,7 +117,7 @@ class Experiment:
                 return None
             spec, state, batches = prepare_run(spec)
             run = cls(spec, state, batches, directory, lock)
-            run._restore(longer)
+            run._restore()
             described = reader.read(directory).environment
             described = environment.resumed(described, state.step, sys.argv)
             run.record.environment({**described, **({"imports": list(imported)} if imported else {})})
@@ -127,7 +127,7 @@ class Experiment:
             raise
         return run
 
-    def _restore(self, longer: bool) -> None:
+    def _restore(self) -> None:
         config = to_yaml(self.spec.resolved())
         if not checkpoint.exists(self.paths):
             self.record = Record(self.directory, config=config)
@@ -143,9 +143,10 @@ class Experiment:
         self._saved_time = self.state.time
         self.record = Record(self.directory, config=config, metrics_bytes=saved["metrics_bytes"])
         self.notes += self.record.notes
-        row = saved["last_row"]
-        if row is not None and not longer:
-            self.record.row(row)
+        if self.state.step < self.state.total_steps:
+            self._take_back_best()
+        elif saved["last_row"] is not None:
+            self.record.row(saved["last_row"])
 
     def events(self) -> Iterator[Event]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
@@ -196,10 +197,11 @@ class Experiment:
     def _evaluated(self, event: Evaluated) -> None:
         state = self.state
         if state.progress.saw(event) and self.spec.keep_checkpoints == "all":
-            self._best = {"model": _copied(state.model.state_dict()), **(state.progress.best or {})}
+            before = {} if event.scheduled else {"before": self._scheduled_best()}
+            self._best = {"model": _copied(state.model.state_dict()), **(state.progress.best or {}), **before}
         if state.progress.should_stop and state.step % self.spec.log_every and state.step < state.total_steps:
             state.settle()
-            self.record.row(state.training_row(state.epoch, state.optimizer.learning_rates()))
+            self.record.row(state.training_row())
         self.record.row(event.row)
         self._final = event.values
         self._summarize("running")
@@ -236,6 +238,18 @@ class Experiment:
         if self._best is not None:
             checkpoint.save(self.paths, self._best, kind="best")
             self._best = None
+
+    def _scheduled_best(self) -> dict[str, Any] | None:
+        """best.pt as it was before an evaluation that only the run's end asked for."""
+        if not self.paths.best.exists():
+            return None
+        saved = checkpoint.read(self.paths.best)
+        return saved.get("before") if saved["step"] == self.state.step else saved
+
+    def _take_back_best(self) -> None:
+        """The run goes on: an evaluation that only its former end asked for was none, nor was it the best."""
+        if self.paths.best.exists() and (before := checkpoint.read(self.paths.best).get("before")):
+            checkpoint.save(self.paths, before, kind="best")
 
     def _finish(self) -> None:
         state = self.state

@@ -10,13 +10,13 @@ import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from optrun.config import document
 from optrun.errors import ConfigError, NotARun
 from optrun.runs import files
 from optrun.runs.layout import Layout, is_run
@@ -54,6 +54,8 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.yaml as plain data, not judged; {} if it cannot be read."""
+        from optrun.config import document  # imports yaml, which takes longer than reading all summaries
+
         path = Layout(self.path).config
         try:
             return dict(document.parse(files.read(path), str(path)).data)
@@ -114,14 +116,23 @@ def find(paths: Iterable[str | Path], runs_dir: Path) -> list[Run]:
     """
     paths = list(paths)
     if not paths:
-        return [read(path) for path in runs_in(runs_dir)]
+        return _read_all(runs_in(runs_dir))
     found: dict[str, Path] = {}
     for text in map(str, paths):
         matches = _matches(text) or _matches(os.path.join(runs_dir, text))
         directories = [run for match in matches for run in runs_in(match)]
         for directory in directories or [resolve(text, runs_dir)]:
             found.setdefault(os.path.realpath(directory), directory)
-    return [read(path) for path in found.values()]
+    return _read_all(found.values())
+
+
+def _read_all(paths: Iterable[Path]) -> list[Run]:
+    """The runs in `paths`, without those that were removed meanwhile."""
+    runs = []
+    for path in paths:
+        with suppress(NotARun):
+            runs.append(read(path))
+    return runs
 
 
 def _matches(pattern: str) -> list[Path]:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from optrun.components.data import Examples, Part
 from optrun.components.parts import fetch
 from optrun.components.transforms import Augment
+from optrun.training.precision import Placement
 from optrun.training.randomness import epoch_order
 
 __all__ = ["Batches", "MicroBatch"]
@@ -25,7 +26,7 @@ GATHERED_BYTES = 32 * 2**20
 
 
 class Batches:
-    """Serves optimizer steps: lists of `accumulate` micro-batches of `batch_size` examples, on `device`.
+    """Serves optimizer steps: lists of `accumulate` micro-batches of `batch_size` examples, where `place` puts them.
 
     The last step of an epoch takes what is left, and so does its last micro-batch. What a step holds depends on
     (seed, epoch, step) alone: examples in memory are put in order and cut; images on disk, and what is augmented anew
@@ -42,14 +43,14 @@ class Batches:
         batch_size: int,
         accumulate: int,
         seed: int,
-        device: torch.device,
+        place: Placement,
         to_loss: Callable[[Tensor], Tensor],
         weighted: bool = True,
         workers: int = 0,
     ) -> None:
         self.in_memory = isinstance(part, Examples) and augment is None
         self.part: Part = Examples(part.inputs, to_loss(part.targets)) if self.in_memory else part  # type: ignore[union-attr]
-        self.augment, self.batch_size, self.seed, self.device = augment, batch_size, seed, device
+        self.augment, self.batch_size, self.seed, self.place = augment, batch_size, seed, place
         self.to_loss, self.weighted, self.workers = to_loss, weighted, workers
         self.rows_per_step = batch_size * accumulate
         self.steps_per_epoch = math.ceil(len(part) / self.rows_per_step)
@@ -68,9 +69,10 @@ class Batches:
         steps = max(1, GATHERED_BYTES // (row * self.rows_per_step))
         for rows in order[first:].split(steps * self.rows_per_step):
             rows = rows.to(part.inputs.device)
-            inputs, targets = part.inputs[rows], part.targets[rows]
+            inputs = self.place(part.inputs.index_select(0, rows))
+            targets = self.place(part.targets.index_select(0, rows))
             for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
-                yield self._micro_batches(x.to(self.device), y.to(self.device))
+                yield self._micro_batches(x, y)
 
     def _fetched(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
         starts = range(first, len(order), self.rows_per_step)
@@ -79,11 +81,11 @@ class Batches:
             sampler=starts,
             batch_size=None,
             num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.place.device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the stream that dropout uses
         )
         for x, y in loader:
-            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            x, y = self.place(x), self.place(y)
             yield self._micro_batches(x, y if y.is_floating_point() else self.to_loss(y))
 
     def _micro_batches(self, inputs: Tensor, targets: Tensor) -> list[MicroBatch]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from optrun.components.data import Examples, Part
 from optrun.components.losses import loss_weight, summed, whole
 from optrun.components.parts import fetch
+from optrun.training.precision import Placement
 
 if TYPE_CHECKING:
     from optrun.training.state import State
@@ -31,7 +32,7 @@ def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
     state.eval()
     criterion = summed(state.criterion)
     sums, weights, every_output, every_target = [], [], [], []
-    for inputs, targets in slices(part, state.device):
+    for inputs, targets in slices(part, state.place):
         wanted = state.loss_targets(targets)
         with state.autocast():
             outputs = state.model(inputs)
@@ -47,12 +48,12 @@ def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
     return values
 
 
-def slices(part: Part, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The part in its own order, cut into slices of 1,024 rows, on the device."""
+def slices(part: Part, place: Placement) -> Iterator[tuple[Tensor, Tensor]]:
+    """The part in its own order, cut into slices of 1,024 rows, where `place` puts them."""
     for start in range(0, len(part), SLICE):
         stop = min(start + SLICE, len(part))
         if isinstance(part, Examples):
             inputs, targets = part.inputs[start:stop], part.targets[start:stop]
         else:
             inputs, targets = fetch(part, torch.arange(start, stop))
-        yield inputs.to(device), targets.to(device)
+        yield place(inputs), place(targets)

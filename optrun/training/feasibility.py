@@ -1,26 +1,50 @@
-"""What only torch, the data or the model can tell about a spec: judged before the first step, with its place."""
+"""What only torch, the data or the model can tell about a spec: judged before the first step, with its place.
+
+Some values are accepted when a thing is built and fail when it is used, perhaps hundreds of steps later. They are found
+by using a small one first: a step of the optimizer, the schedule from its beginning, the loss and each metric on two
+examples.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import math
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.optim import Optimizer
 
+from optrun.components import losses
 from optrun.components import optimizers as optimizing
-from optrun.components.choice import OptimizerChoice
-from optrun.components.data import Data
-from optrun.components.registry import metrics, optimizers
-from optrun.components.schedulers import members
+from optrun.components.choice import SchedulerChoice
+from optrun.components.data import Data, fetch
+from optrun.components.registry import either, metrics, models, optimizers
+from optrun.components.schedulers import interval_of
+from optrun.config.document import KeyPath
+from optrun.config.semantics import optimizers_of, schedulers_of
 from optrun.config.spec import Spec
-from optrun.errors import ConfigError, Problem
+from optrun.errors import ConfigError, Problem, UsageError
+from optrun.training.locating import located
+from optrun.training.schedule import Schedule
 
-__all__ = ["judge_data", "judge_model", "judge_optimizer", "judge_schedule"]
+__all__ = ["judge_data", "judge_loss", "judge_model", "judge_optimizer", "judge_schedule", "room_for"]
+
+MOST_TENSORS = 10_000
+"""Parameter tensors of a model: more would take longer to build than anyone waits for."""
+
+TRIED_STEPS = 1_000
+"""How far a schedule is tried out."""
 
 
 def judge_data(spec: Spec, data: Data) -> None:
-    """The data against the batch size, the metrics and the watched values. Raises ConfigError with every problem."""
+    """The data against the batch size and the metrics. Raises ConfigError with every problem."""
     problems = list(_data_problems(spec, data))
     if problems:
         raise ConfigError(problems)
@@ -29,59 +53,213 @@ def judge_data(spec: Spec, data: Data) -> None:
 def _data_problems(spec: Spec, data: Data) -> Iterator[Problem]:
     examples = len(data.train)
     if spec.dataset.batch_size > examples:
-        message = f"is larger than the training part, which has {examples} examples"
+        message = f"must be at most {examples}, the examples of the training part, not {spec.dataset.batch_size}"
         yield spec.problem(("dataset", "batch_size"), message)
-    for index, metric in enumerate(spec.metrics):
-        tasks = getattr(metrics.find(metric.name).load(), "tasks", (data.task,))
-        if data.task not in tasks:
-            wanted = " or ".join(task.replace("_", " ") for task in tasks)
-            message = f"{metric.name} judges {wanted}, and {data.name} is {data.task.replace('_', ' ')}"
+    micro_batches = math.ceil(examples / spec.dataset.batch_size)
+    if spec.accumulate > micro_batches:
+        message = f"must be at most {micro_batches}, the micro-batches of an epoch, not {spec.accumulate}"
+        yield spec.problem(("accumulate",), message)
+    for index, choice in enumerate(spec.metrics):
+        metric = metrics.find(choice.name).load()
+        if data.task in getattr(metric, "tasks", (data.task,)):
+            try:
+                with located(spec, "metrics", index):
+                    metric(*_two_examples(data), **choice.settings)
+            except ConfigError as refused:
+                yield from refused.problems
+        else:
+            able = [m for m in metrics.names() if data.task in getattr(metrics.find(m).load(), "tasks", (data.task,))]
+            message = f"{choice.name} cannot judge {_task(data)}, which {data.name} is; use {either(able)}"
             yield spec.problem(("metrics", index), message)
 
 
-def judge_model(spec: Spec, model: object) -> None:
-    """What a model function returned. Raises TypeError or ValueError."""
+def _task(data: Data) -> str:
+    return {"language_model": "a language model", "regression": "a regression"}.get(data.task, f"a {data.task}")
+
+
+def _two_examples(data: Data, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """(outputs, targets) of zeros, shaped as a model and the data set would give them for two examples."""
+    places = (1,) if data.task == "language_model" else ()
+    outputs = torch.zeros(2, data.num_outputs, *places, device=device)
+    if data.task == "regression":
+        return outputs, torch.zeros_like(outputs)
+    return outputs, torch.zeros(2, *places, dtype=torch.int64, device=device)
+
+
+@contextlib.contextmanager
+def room_for(model: str) -> Iterator[None]:
+    """While `model` is being built: refuse it, with UsageError, before it takes more memory than the machine has.
+
+    Weights and their gradients must fit. torch registers a parameter before the initialisation touches its memory.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    taken = tensors = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal taken, tensors
+        if parameter is None or isinstance(parameter, nn.UninitializedParameter):
+            return
+        taken, tensors = taken + 2 * parameter.nbytes, tensors + 1
+        if taken > memory:
+            raise UsageError(
+                f"{model} with its gradients takes more than {taken / 2**30:,.0f} GiB of memory, and there are "
+                f"{memory / 2**30:,.0f}; make it smaller"
+            )
+        if tensors > MOST_TENSORS:
+            raise UsageError(f"{model} has more than {MOST_TENSORS:,} parameter tensors; make it smaller")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def judge_model(spec: Spec, model: object, data: Data) -> None:
+    """What a model function returned. Raises TypeError, ValueError, or what the model does on an example."""
+    name = spec.model.name
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{spec.model.name} must return a torch.nn.Module, not {type(model).__name__}")
+        raise TypeError(f"{name} must return a torch.nn.Module, not {type(model).__name__}")
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError(f"{spec.model.name} has no parameters to train")
+        raise ValueError(f"{name} has no parameters to train")
+    if models.find(name).origin not in ("optrun", "torchvision") and spec.loss.name in losses.FORMS:
+        _judge_outputs(name, model, data)
 
 
-def judge_optimizer(spec: Spec) -> None:
-    """Take one step of the same optimizer on two small weights: some settings (differentiable, capturable, fused) are
-    accepted and fail only in `step`. Raises what torch raises."""
-    choices = [spec.optimizer, *([spec.optimizer.fallback] if spec.optimizer.fallback else [])]
-    for choice in choices:
-        _trial_step(choice)
+def _judge_outputs(name: str, model: nn.Module, data: Data) -> None:
+    """A user's own model, on one example: its scores must have the shape that torch's criteria take."""
+    inputs, targets = fetch(data.val, torch.arange(1))
+    inner = targets.shape[1:] if data.task == "language_model" else ()
+    wanted = (1, data.num_outputs, *inner)
+    was_training = model.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        outputs = model.eval()(inputs)
+    model.train(was_training)
+    got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if got != list(wanted):
+        raise ValueError(f"{name} gives {got} for an example of {data.name}; it must give {list(wanted)}")
 
 
-def _trial_step(choice: OptimizerChoice) -> None:
-    weight = nn.Parameter(torch.zeros(2, 2))
-    weight.grad = torch.zeros(2, 2).to_sparse(1) if choice.name == "SparseAdam" else torch.zeros(2, 2)
-    optimizer = optimizers.find(choice.name).load()([weight], **choice.settings)
-    if choice.name not in optimizing.NEEDS_CLOSURE and choice.name.partition(".")[0] not in optimizers.prefixes:
-        optimizer.step()
+def judge_loss(spec: Spec, data: Data, criterion: losses.Criterion, device: torch.device, dtype: torch.dtype) -> None:
+    """The loss on two examples. Raises what it raises, and ValueError when it gives more than one number."""
+    outputs, targets = _two_examples(data, device)
+    targets = losses.targets_for(spec.loss.name, data.task, targets, data.num_classes, dtype=dtype)
+    loss = criterion(outputs.to(dtype), targets)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        raise ValueError(f"{spec.loss.name} must give one number, the mean over its batch")
 
 
-def judge_schedule(spec: Spec, steps: int, horizon: int) -> None:
-    """The schedule against the run's length. Raises ConfigError; warns of what works and may not be meant."""
+def judge_optimizer(spec: Spec, model: nn.Module, device: torch.device) -> None:
+    """A step of the same optimizer on a small weight: torch refuses some settings (differentiable, capturable, fused)
+    only in `step`, and does not look at those of groups. Raises ConfigError."""
+    sparse = bool(optimizing.sparse_names(model))
+    for path, choice in optimizers_of(spec):
+        step = functools.partial(_try_step, choice.name, device, sparse)
+        _judge_settings(spec, path, choice.settings, step)
+        for index, group in enumerate(choice.param_groups):
+            values = {key: value for key, value in group.items() if key != "match"}
+            merged = functools.partial(_try_step_of_group, step, choice.settings)
+            _judge_settings(spec, (*path, "param_groups", index), values, merged)
+
+
+def _try_step(name: str, device: torch.device, sparse: bool, settings: Mapping[str, Any]) -> None:
+    weight = nn.Parameter(torch.zeros(2, 2, device=device))
+    optimizer = optimizers.find(name).load()([weight], **settings)
+    if name.partition(".")[0] in optimizers.prefixes:
+        return
+    gradients = [] if name == "SparseAdam" else [torch.ones_like(weight)]
+    if sparse and name in optimizing.TAKES_SPARSE:
+        gradients.append(torch.ones_like(weight).to_sparse(1))
+    for gradient in gradients:
+        weight.grad = gradient
+        try:
+            optimizer.step(lambda: torch.ones(()))
+        except RuntimeError as refused:
+            raise UsageError(f"{name} cannot take a step with this: {refused}") from refused
+
+
+def _try_step_of_group(step: Use, settings: Mapping[str, Any], group: Mapping[str, Any]) -> None:
+    step({**settings, **group})
+
+
+def judge_schedule(spec: Spec, built: Sequence[Optimizer], steps: int, steps_per_epoch: int) -> None:
+    """The schedule against the run's length, and its first steps beside optimizers like those `built`.
+
+    Raises ConfigError; warns of what works and may not be meant.
+    """
     if spec.scheduler is None:
         return
-    for choice in members(spec.scheduler):
-        length = choice.settings.get("total_steps")
-        if {"epochs", "steps_per_epoch"} <= choice.settings.keys() and length is None:
-            length = choice.settings["epochs"] * choice.settings["steps_per_epoch"]
-        if choice.name == "OneCycleLR" and isinstance(length, int) and length < horizon and choice is spec.scheduler:
-            message = f"OneCycleLR ends after {length} steps and the run takes {horizon}; leave total_steps out to fit it"
-            key = "total_steps" if "total_steps" in choice.settings else "epochs"
-            raise ConfigError([spec.problem(("scheduler", key), message)])
-        if (
-            choice.name == "CosineAnnealingLR"
-            and isinstance(t_max := choice.settings.get("T_max"), int)
-            and t_max < horizon
-        ):
+    interval = interval_of(spec.scheduler)
+    horizon = steps if interval == "step" else math.ceil(steps / steps_per_epoch)
+    _judge_lengths(spec, horizon)
+
+    def schedule(choice: SchedulerChoice) -> Schedule:
+        beside = [_like(optimizer) for optimizer in built]
+        return Schedule(replace(choice, interval=interval), beside, steps=steps, steps_per_epoch=steps_per_epoch)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about an order of steps that is only so here
+        for path, member in reversed(schedulers_of(spec)):  # the innermost first, to say which one it is
+            tried = min(horizon, TRIED_STEPS) if path == ("scheduler",) else 0
+            _judge_settings(spec, path, member.settings, functools.partial(_try_schedule, schedule, member, tried))
+
+
+def _try_schedule(
+    schedule: Callable[[SchedulerChoice], Schedule], choice: SchedulerChoice, steps: int, settings: Mapping[str, Any]
+) -> None:
+    tried = schedule(replace(choice, settings=settings))
+    for _ in range(steps):
+        tried.after_step()
+        tried.after_epoch()
+
+
+Use = Callable[[Mapping[str, Any]], None]
+
+
+def _judge_settings(spec: Spec, path: KeyPath, settings: Mapping[str, Any], use: Use) -> None:
+    """Raises ConfigError when `use` of the settings fails: at the one without which it works, else at `path`."""
+    try:
+        use(settings)
+    except Exception:
+        culprits = [key for key in settings if _works(use, {k: v for k, v in settings.items() if k != key})]
+        with located(spec, *path, *(culprits if len(culprits) == 1 else ())):
+            raise
+
+
+def _works(use: Use, settings: Mapping[str, Any]) -> bool:
+    try:
+        use(settings)
+    except Exception:
+        return False
+    return True
+
+
+def _like(optimizer: Optimizer) -> Optimizer:
+    """An optimizer with the same groups, on small weights."""
+    groups = [{**group, "params": [nn.Parameter(torch.zeros(2, 2))]} for group in optimizer.param_groups]
+    return type(optimizer)(groups)  # type: ignore[call-arg]
+
+
+def _judge_lengths(spec: Spec, horizon: int) -> None:
+    """Schedules that do not end with the run. Raises ConfigError for OneCycleLR, which cannot go on; else warns."""
+    for path, choice in schedulers_of(spec):
+        settings, outermost = choice.settings, path == ("scheduler",)
+        if choice.name == "OneCycleLR" and outermost:
+            key = "total_steps" if settings.get("total_steps") is not None else "epochs"
+            length = settings.get("total_steps") or settings.get("epochs", 0) * settings.get("steps_per_epoch", 0)
+            if isinstance(length, int) and 0 < length < horizon:
+                message = f"OneCycleLR ends after {length} steps and the run takes {horizon}; leave it out to fit the run"
+                raise ConfigError([spec.problem((*path, key), message)])
+        t_max, milestones = settings.get("T_max"), settings.get("milestones")
+        if choice.name == "CosineAnnealingLR" and isinstance(t_max, int) and t_max < horizon and outermost:
             warnings.warn(
                 f"CosineAnnealingLR rises again after T_max {t_max} and the run goes on to {horizon}; "
                 f"leave T_max out to fit the run",
+                stacklevel=2,
+            )
+        if choice.name == "SequentialLR" and milestones and milestones[-1] >= horizon:
+            warnings.warn(
+                f"the run ends after {horizon} {interval_of(spec.scheduler)}s, before SequentialLR comes to its "
+                f"milestone {milestones[-1]}",
                 stacklevel=2,
             )

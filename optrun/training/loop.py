@@ -45,13 +45,13 @@ def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
         epoch, lr = state.epoch, state.optimizer.learning_rates()
         micro_batches = next(upcoming)
         loss, grad_norm = take_step(state, micro_batches, spec)
-        state.recent.add(loss, grad_norm)
+        state.recent.add(loss, grad_norm, epoch=epoch, lr=lr)
         state.advance(sum(len(inputs) for inputs, _, _ in micro_batches))
         logged = state.step % spec.log_every == 0 or state.step == state.total_steps
         if logged:
             state.recent.gather(state.step, epoch)
         state.time += perf_counter() - started
-        yield Stepped(state.step, state.training_row(epoch, lr) if logged else None)
+        yield Stepped(state.step, state.training_row() if logged else None)
     if state.evaluated != state.step:
         yield evaluation(state, spec, scheduled=False)
 

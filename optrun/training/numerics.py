@@ -29,7 +29,8 @@ def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes no result
     torch.backends.cudnn.benchmark = False
     try:
-        yield
+        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # torch's default; unsaid, its optimizers warn
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])

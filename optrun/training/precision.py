@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.amp import GradScaler
 
-__all__ = ["autocast", "dtype_of", "loss_scaler"]
+__all__ = ["Placement", "autocast", "dtype_of", "loss_scaler"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a run's tensors live, and the type of those that hold floating-point numbers."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The tensor there; one in pinned memory is copied without waiting."""
+        dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(self.device, dtype, non_blocking=tensor.is_pinned())
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +13,11 @@ from optrun.components.data import Data, Examples, prepare
 from optrun.components.parts import fetch
 from optrun.components.registry import datasets, metrics, models
 from optrun.config.spec import Spec
-from optrun.errors import ConfigError, UsageError
 from optrun.training import feasibility
 from optrun.training.batches import Batches
+from optrun.training.locating import located
 from optrun.training.numerics import numerics, resolve_device, threads_for
-from optrun.training.precision import autocast, dtype_of, loss_scaler
+from optrun.training.precision import Placement, autocast, dtype_of, loss_scaler
 from optrun.training.progress import Progress
 from optrun.training.randomness import seed_everything
 from optrun.training.recent import Recent
@@ -27,29 +25,7 @@ from optrun.training.schedule import Schedule
 from optrun.training.state import State
 from optrun.training.stepping import Stepper
 
-__all__ = ["load_data", "located", "prepare_run"]
-
-
-@contextlib.contextmanager
-def located(spec: Spec, *path: str | int) -> Iterator[None]:
-    """What a component refuses becomes a ConfigError that points at the component."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except optimizers.NoParameters as refused:
-        raise ConfigError([spec.problem((*path, *refused.path), str(refused))]) from refused
-    except (UsageError, ValueError, TypeError, RuntimeError, ArithmeticError, AssertionError, LookupError) as refused:
-        message = " ".join(str(refused).split()) or type(refused).__name__
-        raise ConfigError([spec.problem(_blamed(spec, path, message), message)]) from refused
-
-
-def _blamed(spec: Spec, path: tuple[str | int, ...], message: str) -> tuple[str | int, ...]:
-    """The one setting whose value the message quotes, if there is one; else the component."""
-    choice = getattr(spec, str(path[0]), None)
-    settings = getattr(choice, "settings", {}) if len(path) == 1 else {}
-    quoted = [key for key, value in settings.items() if message.endswith(f": {value}") or f"'{key}'" in message]
-    return (*path, quoted[0]) if len(quoted) == 1 else path
+__all__ = ["load_data", "prepare_run"]
 
 
 def load_data(spec: Spec) -> Data:
@@ -81,15 +57,18 @@ def prepare_run(spec: Spec, data: Data | None = None) -> tuple[Spec, State, Batc
         dtype = dtype_of(spec.precision)
         seed_everything(spec.seed)
         with located(spec, "model"):
-            model = models.find(spec.model.name).load()(data, **spec.model.settings)
-            feasibility.judge_model(spec, model)
+            with feasibility.room_for(spec.model.name):
+                model = models.find(spec.model.name).load()(data, **spec.model.settings)
+            feasibility.judge_model(spec, model, data)
         model = model.to(device=device, dtype=dtype)
         with located(spec, "loss"):
             criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
-        ready = _placed(data, device, dtype)
-        batches = _batches(spec, ready, criterion, device, dtype)
+            feasibility.judge_loss(spec, data, criterion, device, dtype)
+        place = Placement(device, dtype)
+        ready = _placed(data, place)
+        batches = _batches(spec, ready, criterion, place)
         if spec.threads == "auto":
-            spec = spec.model_copy(update={"threads": _threads(spec, model, ready, device)})
+            spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place)})
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
         stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch)
         if spec.compile:
@@ -104,7 +83,7 @@ def prepare_run(spec: Spec, data: Data | None = None) -> tuple[Spec, State, Batc
             metrics={m.name: functools.partial(metrics.find(m.name).load(), **m.settings) for m in spec.metrics},
             data=ready,
             loss_targets=functools.partial(_loss_targets, spec, data, dtype),
-            device=device,
+            place=place,
             autocast=autocast(spec.precision, device),
             steps_per_epoch=batches.steps_per_epoch,
             total_steps=total,
@@ -115,34 +94,32 @@ def prepare_run(spec: Spec, data: Data | None = None) -> tuple[Spec, State, Batc
 def _optimizer_and_schedule(
     spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int
 ) -> tuple[Stepper, Schedule]:
+    feasibility.judge_optimizer(spec, model, device)
     with located(spec, "optimizer"):
         built = optimizers.build(spec.optimizer, model)
-        feasibility.judge_optimizer(spec)
+    feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
-        feasibility.judge_schedule(spec, total, schedule.horizon)
     return Stepper(built, loss_scaler(spec.precision, device)), schedule
 
 
-def _threads(spec: Spec, model: torch.nn.Module, data: Data, device: torch.device) -> int:
-    if device.type != "cpu":
+def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -> int:
+    if place.device.type != "cpu":
         return 1
     with located(spec, "model"):
         inputs, _ = fetch(data.val, torch.arange(1))
-        return threads_for(model, inputs, spec.dataset.batch_size)
+        return threads_for(model, place(inputs), spec.dataset.batch_size)
 
 
-def _placed(data: Data, device: torch.device, dtype: torch.dtype) -> Data:
-    """The data with its in-memory parts on the device, floating-point inputs in the run's type."""
+def _placed(data: Data, place: Placement) -> Data:
+    """The data with its in-memory parts where the run's tensors live. What is augmented anew in every epoch stays on
+    the CPU, whose random streams the augmentation draws from."""
 
-    def place(part: Any) -> Any:
-        if not isinstance(part, Examples):
-            return part
-        inputs = part.inputs.to(device, dtype) if part.inputs.is_floating_point() else part.inputs.to(device)
-        targets = part.targets.to(device, dtype) if part.targets.is_floating_point() else part.targets.to(device)
-        return Examples(inputs, targets)
+    def moved(part: Any) -> Any:
+        return Examples(place(part.inputs), place(part.targets)) if isinstance(part, Examples) else part
 
-    return replace(data, train=place(data.train), val=place(data.val), test=place(data.test))
+    train = data.train if data.augment else moved(data.train)
+    return replace(data, train=train, val=moved(data.val), test=moved(data.test))
 
 
 def _loss_targets(spec: Spec, data: Data, dtype: torch.dtype, targets: torch.Tensor) -> torch.Tensor:
@@ -150,7 +127,7 @@ def _loss_targets(spec: Spec, data: Data, dtype: torch.dtype, targets: torch.Ten
     return losses.targets_for(spec.loss.name, data.task, targets, data.num_classes, dtype=dtype)
 
 
-def _batches(spec: Spec, data: Data, criterion: Any, device: torch.device, dtype: torch.dtype) -> Batches:
+def _batches(spec: Spec, data: Data, criterion: Any, place: Placement) -> Batches:
     with located(spec, "loss"):
         return Batches(
             data.train,
@@ -158,8 +135,8 @@ def _batches(spec: Spec, data: Data, criterion: Any, device: torch.device, dtype
             batch_size=spec.dataset.batch_size,
             accumulate=spec.accumulate,
             seed=spec.seed,
-            device=device,
-            to_loss=functools.partial(_loss_targets, spec, data, dtype),
+            place=place,
+            to_loss=functools.partial(_loss_targets, spec, data, place.dtype),
             weighted=getattr(criterion, "reduction", "mean") != "sum",
             workers=spec.dataset.workers,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from optrun.components.data import Data
+from optrun.training.precision import Placement
 from optrun.training.progress import Progress
 from optrun.training.randomness import generator_states, restore_generators
 from optrun.training.recent import Recent
@@ -36,7 +37,7 @@ class State:
     data: Data
     loss_targets: Callable[[Tensor], Tensor]
     """Turns targets as the data have them into the form the loss takes."""
-    device: torch.device
+    place: Placement
     autocast: Callable[[], contextlib.AbstractContextManager[Any]]
     steps_per_epoch: int
     total_steps: int
@@ -59,7 +60,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.checks_every_loss = self.device.type == "cpu"
+        self.checks_every_loss = self.place.device.type == "cpu"
 
     def train(self) -> None:
         """Model and optimizer into training mode."""
@@ -84,11 +85,12 @@ class State:
         """Fetch what the latest steps left on the device. Raises Diverged; nothing may be saved before this."""
         self.recent.gather(self.step, self.epoch)
 
-    def training_row(self, epoch: int, lr: float | Sequence[float]) -> dict[str, Any]:
-        """The latest step as a row of metrics.jsonl; `epoch` were finished before it, `lr` is what it used."""
-        recent = self.recent
-        norm = {} if recent.last_norm is None else {"grad_norm": recent.last_norm}
-        return {"step": self.step, "epoch": epoch, "time": self.time, "train/loss": recent.last_loss, "lr": lr, **norm}
+    def training_row(self) -> dict[str, Any]:
+        """The latest step as a row of metrics.jsonl; its values must have been fetched."""
+        last = self.recent
+        row = {"step": self.step, "epoch": last.last_epoch, "time": self.time, "train/loss": last.last_loss}
+        norm = {} if last.last_norm is None else {"grad_norm": last.last_norm}
+        return {**row, "lr": last.last_lr, **norm}
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs, as values `torch.load(weights_only=True)` reads."""
@@ -104,7 +106,7 @@ class State:
             "evaluated": self.evaluated,
             "time": self.time,
             "samples": self.samples,
-            "clipped": self.recent.clipped,
+            "recent": self.recent.state_dict(),
         }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -117,7 +119,11 @@ class State:
         restore_generators(saved["random"])
         for key in ("step", "epoch", "batch", "evaluated", "time", "samples"):
             setattr(self, key, saved[key])
-        self.recent.clipped = saved["clipped"]
+        self.recent.load_state_dict(saved["recent"])
+
+    @property
+    def device(self) -> torch.device:
+        return self.place.device
 
     @property
     def clipped_fraction(self) -> float | None:

@@ -1,1 +1,1 @@
-"""Data sets: each function before it is called costs no import beyond torch; its settings are keyword-only."""
+"""Data sets: each function returns one as it is, before any split; its settings are keyword-only."""

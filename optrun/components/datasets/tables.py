@@ -38,9 +38,8 @@ def csv(
     """
     table = _read(Path(path), delimiter, header)
     goal = table.column(target, "target")
-    chosen = (
-        [table.column(c, "features") for c in features] if features is not None else _others(len(table.names), goal)
-    )
+    others = [column for column in range(len(table.names)) if column != goal]
+    chosen = others if features is None else [table.column(column, "features") for column in features]
     coded = [table.column(column, "one_hot") for column in one_hot or []]
     for column in coded:
         if column not in chosen:
@@ -60,10 +59,6 @@ def csv(
     return Dataset(
         "classification", Examples(inputs, torch.from_numpy(targets)), num_classes=len(classes), standardize=True
     )
-
-
-def _others(n: int, goal: int) -> list[int]:
-    return [column for column in range(n) if column != goal]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Models: each function builds one from the data; its settings are keyword-only. Weights start as PyTorch draws them."""
+"""Models: each function builds one from the data; its settings are keyword-only."""

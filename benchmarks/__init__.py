@@ -1,0 +1,1 @@
+"""Measurements of optrun against plain PyTorch: `python -m benchmarks step-cost`, `python -m benchmarks configs`."""
