@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks import bare_loop
+from optrun.components.data import Examples
 from optrun.config.loading import load
 from optrun.config.spec import Spec
 from optrun.experiment import Experiment
@@ -34,10 +35,12 @@ TURN = 5
 
 
 class Bare:
-    """The bare loop with the data, model, optimizer and schedule of the config, written out by hand."""
+    """The bare loop, with the data, model, optimizer and schedule of the config written out by hand."""
 
     def __init__(self, spec: Spec) -> None:
-        self.part, self.seed, self.batch_size = load_data(spec).train, spec.seed, spec.dataset.batch_size
+        part = load_data(spec).train
+        assert isinstance(part, Examples)
+        self.inputs, self.targets, self.batch_size, self.seed = part.inputs, part.targets, 64, spec.seed
         self.epoch = 0
         torch.manual_seed(spec.seed)
         self.model = nn.Sequential(
@@ -49,77 +52,90 @@ class Bare:
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=spec.epochs or 0)
 
     def prepare(self) -> None:
-        """Cut the batches of the next turn; not on the clock."""
-        orders = [epoch_order(self.seed, self.epoch + i, len(self.part)) for i in range(TURN)]
-        self.batches = [list(zip(*(t[order].split(self.batch_size) for t in self.tensors))) for order in orders]
+        """Cut the batches of the next turn, off the clock."""
+        orders = [epoch_order(self.seed, self.epoch + i, len(self.inputs)) for i in range(TURN)]
+        self.batches = [
+            list(zip(self.inputs[order].split(self.batch_size), self.targets[order].split(self.batch_size)))
+            for order in orders
+        ]
         self.epoch += TURN
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        return self.part.inputs, self.part.targets  # type: ignore[union-attr]
 
     def train(self) -> None:
         bare_loop.train(self.model, self.criterion, self.optimizer, self.scheduler, self.batches, clip_norm=1.0)
 
-    def close(self) -> None:
-        pass
-
 
 class Optrun:
-    """optrun's own loop, writing a run directory."""
+    """optrun's own loop, as `optrun train` drives it, writing a run directory."""
 
-    def __init__(self, spec: Spec) -> None:
-        self.directory = tempfile.TemporaryDirectory()
-        self.experiment = Experiment.new(spec, self.directory.name)
+    def __init__(self, spec: Spec, directory: str) -> None:
+        self.experiment = Experiment.new(spec, directory)
         self.model = self.experiment.state.model
-        self.steps = self.experiment.state.steps_per_epoch * TURN
+        self.steps_per_turn = self.experiment.state.steps_per_epoch * TURN
         self.events = self.experiment.events()
 
     def prepare(self) -> None:
-        pass
+        """Its batches are cut on the clock."""
 
     def train(self) -> None:
         for event in self.events:
-            if isinstance(event, Stepped) and event.step % self.steps == 0:
+            if isinstance(event, Stepped) and event.step % self.steps_per_turn == 0:
                 return
 
-    def close(self) -> None:
-        self.events.close()
-        self.directory.cleanup()
+
+class Clock:
+    """Times the turns of one side, which has its own random numbers and, like a process of its own, torch's flags."""
+
+    def __init__(self, side: Bare | Optrun) -> None:
+        self.side = side
+        self.random, self.deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+        self.seconds: list[float] = []
+
+    def turn(self) -> None:
+        self.side.prepare()
+        torch.set_rng_state(self.random)
+        torch.use_deterministic_algorithms(self.deterministic)
+        started = time.perf_counter()
+        self.side.train()
+        self.seconds.append(time.perf_counter() - started)
+        self.random, self.deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
 
 
 def measure(pairs: int) -> dict[str, Any]:
-    """Ratios of `pairs` pairs of turns. Raises AssertionError when the weights differ at the end."""
+    """The times of `pairs` pairs of turns and their ratios. Raises AssertionError if the weights differ at the end."""
     torch.set_num_threads(1)
-    epochs = (pairs + 2) * TURN
-    never = {"eval_every": epochs, "checkpoint_every": epochs}
-    spec = load(CONFIG, {"epochs": epochs, "threads": 1, "device": "cpu", **never})
-    sides = []
-    for side in (Optrun, Bare):
-        sides.append((side(spec), torch.get_rng_state()))
-    
-    streams = dict(sides)
-    ours, theirs = streams
-    wall, cpu = [], []
-    gc.collect()
-    for pair in range(pairs + 1):
-        spent = {}
-        for side in (ours, theirs) if pair % 2 else (theirs, ours):
-            side.prepare()
-            torch.set_rng_state(streams[side])
-            started = time.perf_counter(), time.process_time()
-            side.train()
-            spent[side] = time.perf_counter() - started[0], time.process_time() - started[1]
-            streams[side] = torch.get_rng_state()
-        wall.append((spent[ours][0], spent[theirs][0]))
-        cpu.append((spent[ours][1], spent[theirs][1]))
-    for (name, mine), other in zip(ours.model.state_dict().items(), theirs.model.state_dict().values(), strict=True):
-        assert torch.equal(mine, other), f"{name} differs from the bare loop's"
-    for side in streams:
-        side.close()
-    steps = ours.steps
-    def spread(times):
-        ratios = [a/b for a,b in times[1:]]
-        low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        return {"median": median, "quartiles": [low, high], "min": min(ratios), "max": max(ratios)}
-    return {"steps": steps, "wall": spread(wall), "cpu": spread(cpu), "us ours/bare cpu": [statistics.median(x[i] for x in cpu)/steps*1e6 for i in (0,1)]}
+    epochs = (pairs + 2) * TURN  # one turn to warm up, and one that is never taken, lest the run end on the clock
+    spec = load(
+        CONFIG, {"epochs": epochs, "eval_every": epochs, "checkpoint_every": epochs, "threads": 1, "device": "cpu"}
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        optrun, bare = Clock(ours := Optrun(spec, directory)), Clock(theirs := Bare(spec))
+        gc.collect()
+        for pair in range(pairs + 1):
+            for clock in (optrun, bare) if pair % 2 else (bare, optrun):
+                clock.turn()
+        same_bits(ours.model, theirs.model)
+        ours.events.close()
+    steps = ours.steps_per_turn
+    ratios = [mine / other for mine, other in zip(optrun.seconds[1:], bare.seconds[1:])]
+    per_step = {
+        name: statistics.median(clock.seconds[1:]) / steps * 1e6 for name, clock in (("optrun", optrun), ("bare", bare))
+    }
+    return {
+        "workload": "digits mlp, batch 64, fp32, one thread",
+        "pairs": pairs,
+        "steps_per_turn": steps,
+        "same_bits_after": (pairs + 1) * steps,
+        "ratio": spread(ratios),
+        "microseconds_per_step": per_step,
+        "ratios": ratios,
+    }
+
+
+def same_bits(mine: nn.Module, other: nn.Module) -> None:
+    for (name, value), expected in zip(mine.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(value, expected), f"{name} differs from the bare loop's"
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "lower_quartile": lower, "upper_quartile": upper, "min": min(values), "max": max(values)}

@@ -93,7 +93,7 @@ def write_files(folder: Path) -> None:
 
 
 def check(config: str | bytes, *arguments: str, folder: Path) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error) of `optrun check digits.yaml` in `folder`, which is shown as $PWD."""
+    """(exit code, standard output, standard error) of `optrun check digits.yaml` in `folder`, shown as `$PWD`."""
     (folder / "digits.yaml").write_bytes(config if isinstance(config, bytes) else config.encode())
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.chdir(folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from experiments import DIGITS_MLP, checkpoint, data_of, evaluation_rows, trained, training_rows, write_config
@@ -169,10 +170,11 @@ def test_clipped_fraction(clip_norm: float, log_every: int, tmp_path: Path) -> N
     assert clipped < 24
 
 
-@pytest.mark.parametrize(("metric", "value"), [("val/accuracy", 0.5), ("val/loss", 1.5)])
+@pytest.mark.parametrize(("metric", "value"), [("val/accuracy", 0.7), ("val/loss", 1.5)])
 def test_time_to_target(metric: str, value: float, tmp_path: Path) -> None:
     run = trained(tmp_path, {**BASE, "target": {"metric": metric, "value": value}})
-    reached = [row for row in evaluation_rows(run) if (row[metric] >= value if "acc" in metric else row[metric] <= value)]
+    sign = 1 if metric == "val/accuracy" else -1
+    reached = [row for row in evaluation_rows(run) if sign * row[metric] >= sign * value]
     assert 1 < len(reached) < 4
     assert run.summary["target"] == {"reached": True, "step": reached[0]["step"], "time": reached[0]["time"]}
 
@@ -195,15 +197,15 @@ def stops_after(values: list[float], patience: int, min_delta: float) -> int:
     return len(values)
 
 
-@pytest.mark.parametrize(("patience", "min_delta"), [(1, 0.1), (2, 0.1), (1, 0.3), (3, 0.5)])
+@pytest.mark.parametrize(("patience", "min_delta"), [(1, 0.1), (2, 0.1), (1, 0.3), (3, 0.8)])
 @pytest.mark.parametrize("log_every", [1, 4])
 def test_early_stopping(patience: int, min_delta: float, log_every: int, tmp_path: Path) -> None:
-    config = {**BASE, "epochs": 9, "clip_norm": 1.0, "scheduler": {"name": "ExponentialLR", "gamma": 0.7}}
+    config = {**BASE, "epochs": 12, "scheduler": {"name": "ExponentialLR", "gamma": 0.7}}
     whole = trained(tmp_path / "whole", config)
     stop = {"metric": "val/loss", "patience": patience, "min_delta": min_delta}
     run = trained(tmp_path / "stopped", {**config, "early_stop": stop, "log_every": log_every})
     end = 6 * stops_after([row["val/loss"] for row in evaluation_rows(whole)], patience, min_delta)
-    assert end < 54
+    assert end < 72
     assert (run.status, run.summary["steps"]) == ("completed", end)
     logged = {*range(log_every, end, log_every), end}
     kept = [row for row in whole.rows() if row["step"] <= end and ("val/loss" in row or row["step"] in logged)]
@@ -223,8 +225,8 @@ def test_early_stopping_on_a_metric_that_grows(tmp_path: Path) -> None:
 DIVERGING: Config = {
     **BASE,
     "epochs": 20,
-    "model": {"name": "mlp", "hidden": [16]},
-    "optimizer": {"name": "SGD", "lr": 3e4},
+    "model": {"name": "mlp", "hidden": [16], "activation": "Identity"},
+    "optimizer": {"name": "SGD", "lr": 10.0},
 }
 
 
@@ -233,7 +235,6 @@ def test_divergence(log_every: int, tmp_path: Path, capsys: pytest.CaptureFixtur
     config = write_config(tmp_path / "config.yaml", {**DIVERGING, "log_every": log_every})
     assert command(["train", str(config), "--run-dir", str(tmp_path / "run")]) == 3
     step = first_non_finite_step()
-    assert step % 4
     run = read(tmp_path / "run")
     assert run.summary["status"] == "diverged"
     assert f"at step {step}:" in run.summary["error"]
@@ -251,12 +252,10 @@ def first_non_finite_step() -> int:
     """By hand: gradient descent at this rate, until the loss is no number any more."""
     data = data_of("digits")
     torch.manual_seed(0)
-    model = registry.models.find("mlp").load()(data, hidden=[16])
-    optimizer = torch.optim.SGD(model.parameters(), lr=3e4)
+    model = registry.models.find("mlp").load()(data, hidden=[16], activation="Identity")
+    optimizer = torch.optim.SGD(model.parameters(), lr=10.0)
     step = 0
-    for epoch in itertools.count():
-        import numpy
-
+    for epoch in range(20):
         entropy = numpy.random.SeedSequence([0, epoch]).generate_state(1, numpy.uint64)[0]
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(int(entropy)))
         for rows in order.split(256):
@@ -267,7 +266,7 @@ def first_non_finite_step() -> int:
                 return step
             loss.backward()
             optimizer.step()
-    raise AssertionError
+    raise AssertionError("it does not diverge")
 
 
 def test_divergence_is_an_exception_in_python(tmp_path: Path) -> None:
@@ -369,7 +368,11 @@ REPEATED: dict[str, Config] = {
         },
         "clip_norm": math.inf,
     },
-    "words": {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}, "notes": "no: 1e-3, #", "tags": ["1:30", "no"]},
+    "words": {
+        "loss": {"name": "cross_entropy", "label_smoothing": 0.1},
+        "notes": "no: 1e-3, #",
+        "tags": ["1:30", "no"],
+    },
     "steps": {"epochs": None, "steps": 9, "eval_every": {"steps": 4}, "checkpoint_every": 2, "threads": "auto"},
 }
 
@@ -393,11 +396,13 @@ def test_a_horizon_follows_the_length(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails(tmp_path: Path) -> None:
-    """A user's own metric, with a mistake in it."""
+    """A user's own metric, with a mistake that shows once the model is good."""
     parts = tmp_path / "parts.py"
     parts.write_text(
         "import optrun\n\n@optrun.metrics.register(mode='max')\n"
-        "def mistaken(outputs, targets):\n    return 1 / (len(outputs) - len(targets))\n"
+        "def mistaken(outputs, targets):\n"
+        "    right = (outputs.argmax(1) == targets).sum().item()\n"
+        "    return right / (right < 200)\n"
     )
     config = write_config(tmp_path / "c.yaml", {**BASE, "metrics": ["mistaken"]})
     program = [sys.executable, "-m", "optrun", "train", str(config), "--import", str(parts), "--run-dir"]
@@ -409,7 +414,7 @@ def test_a_run_that_fails(tmp_path: Path) -> None:
     assert run.summary["status"] == "failed"
     assert run.summary["error"] == "ZeroDivisionError: division by zero"
     assert "in mistaken" in (tmp_path / "run" / "error.txt").read_text()
-    assert len(training_rows(run)) == STEPS_PER_EPOCH
+    assert len(training_rows(run)) > STEPS_PER_EPOCH
 
 
 # The process ---------------------------------------------------------------------------------------------------------
@@ -423,9 +428,8 @@ def test_the_same_again(every_row: Run, tmp_path: Path) -> None:
 
 def test_another_seed(every_row: Run, tmp_path: Path) -> None:
     other = trained(tmp_path, {**BASE, "seed": 1})
-    assert not set(row["train/loss"] for row in training_rows(other)) & {
-        row["train/loss"] for row in training_rows(every_row)
-    }
+    losses = [{row["train/loss"] for row in training_rows(run)} for run in (every_row, other)]
+    assert not losses[0] & losses[1]
 
 
 def test_what_was_drawn_before_does_not_matter(every_row: Run, tmp_path: Path) -> None:
@@ -446,21 +450,23 @@ def test_numerics_are_put_back(deterministic: bool, tmp_path: Path) -> None:
 
 
 def test_threads_by_the_work_of_a_step(tmp_path: Path) -> None:
-    """A small perceptron has a thread to itself; a transformer shares its steps among the cores torch may use."""
+    """A small perceptron has a thread to itself; a transformer's steps are shared among those that torch would use."""
     small = write_config(tmp_path / "small.yaml", {**BASE, "threads": "auto", "epochs": 1})
     large = ROOT / "configs" / "transformer.yaml"
     program = (
-        "import sys, optrun\n"
+        "import sys, torch\n"
+        "print(torch.get_num_threads())\n"
         "from optrun.config.loading import load\n"
         "from optrun.training.preparation import prepare_run\n"
         "for file in sys.argv[1:]: print(prepare_run(load(file, ['device=cpu']))[0].threads)\n"
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "3"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     told = subprocess.run(
         [sys.executable, "-c", program, str(small), str(large)],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert told.stdout.split() == ["1", "3"]
+    torchs, small_one, large_one = told.stdout.split()
+    assert (small_one, large_one) == ("1", torchs)
 
 
 def test_the_resolved_threads_stand_in_the_config_and_the_hash(tmp_path: Path) -> None:
@@ -520,7 +526,7 @@ def test_the_quick_start_learns_the_digits(tmp_path: Path) -> None:
 
 
 def test_the_transformer_knows_more_than_pairs_of_characters(tmp_path: Path) -> None:
-    """Two of the config's epochs; against them a bigram model with the smoothing that suits the validation part best."""
+    """After two of the config's epochs; the bigram model gets the smoothing that suits the validation part best."""
     overrides = ["device=cpu", "threads=1", "epochs=2"]
     run = optrun.train(ROOT / "configs" / "transformer.yaml", overrides, runs_dir=tmp_path)
     data = data_of("pydocs")
@@ -587,12 +593,14 @@ def test_no_step_waits_for_the_device(optimizer: Config, tmp_path: Path) -> None
     config = {**CUDA, "optimizer": optimizer, "scheduler": {"name": "OneCycleLR", "max_lr": 0.1}}
     experiment = Experiment.new(load(write_config(tmp_path / "c.yaml", config)), directory=tmp_path / "run")
     silent = 0
-    for event in experiment.events():
-        upcoming = experiment.state.step + 1
-        waits = upcoming % 4 == 0 or upcoming % STEPS_PER_EPOCH == 1 or event.step < 2 or event.step == 24
-        torch.cuda.set_sync_debug_mode("default" if waits else "error")
-        silent += not waits
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        for event in experiment.events():
+            upcoming = experiment.state.step + 1
+            waits = upcoming % 4 == 0 or upcoming % STEPS_PER_EPOCH == 1 or event.step < 2 or event.step == 24
+            torch.cuda.set_sync_debug_mode("default" if waits else "error")
+            silent += not waits
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert silent > 8
 
 

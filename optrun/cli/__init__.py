@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,6 +12,9 @@ __all__ = ["main"]
 def main() -> None:
     """The `optrun` command. Exits with the codes of the contract: 0, 1, 2, 3, 130, 143."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other down on a busy machine
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without some character is no reason to fail
     from optrun.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -59,10 +60,16 @@ for name, command in commands.items():
     app.command(name)(command)
 
 
+@functools.cache
+def _command() -> Callable[..., int | None]:
+    """The application as click wants it; typer would build it anew for every call of `run`."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. Errors are one sentence a line on standard error, never a traceback."""
     try:
-        return app(list(arguments), standalone_mode=False, prog_name="optrun") or 0
+        return _command()(list(arguments), standalone_mode=False, prog_name="optrun") or 0
     except OptrunError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

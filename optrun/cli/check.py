@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings as python_warnings
-
 from optrun.cli import options
 from optrun.cli.output import Output, print_json
 
@@ -30,13 +28,13 @@ def check(
         import_file(file)
     spec = load(config, overrides or [])
 
+    from optrun.cli.progress import warnings_as_sentences
     from optrun.training.preparation import prepare_run
 
-    with python_warnings.catch_warnings(record=True) as caught:
-        python_warnings.simplefilter("always", UserWarning)
-        spec, state, _ = prepare_run(spec)
-    for sentence in [*warnings(spec), *(str(warning.message) for warning in caught)]:
+    for sentence in warnings(spec):
         output.warn(sentence)
+    with warnings_as_sentences(output):
+        spec, state, _ = prepare_run(spec, to_train=False)
     facts = {
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "training_examples": len(state.data.train),

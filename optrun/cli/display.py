@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Display", "Lines"]
 
 REFRESH = 0.1
-"""Seconds between two pictures of the bar. One takes about a millisecond; between them a step costs 0.1 µs."""
+"""Seconds between two pictures of the bar. One takes 0.7 ms; between them a step costs 0.3 µs."""
 
 LINES = 20
 """A terminal gets about so many lines of evaluations; of a longer run every second one, or every fifth, …"""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from optrun.cli.output import Output
 from optrun.cli.panel import Curve, Panel, means
 from optrun.errors import UsageError
 
@@ -44,7 +45,6 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "svg.hashsalt": "optrun",  # the same figure is the same file
     "svg.fonttype": "none",  # text stays text
 }
 
@@ -52,21 +52,21 @@ BINS = 250
 """Means drawn of a noisy curve; its every value stands palely behind them."""
 
 
-def save(panels: Sequence[Panel], heading: str, files: Sequence[Path | None]) -> list[Path]:
-    """Draw the panels, two in a row, and write them to each of `files` (its ending decides the format).
+def save(panels: Sequence[Panel], heading: str, files: Sequence[Path | None], output: Output) -> None:
+    """Draw the panels, two in a row, write them to each of `files` (its ending decides the format) and say so.
 
-    None among the files is left out; returns those written. Raises UsageError if one cannot be.
+    None among the files is left out. Raises UsageError if one cannot be written.
     """
     wanted = [path for path in files if path is not None]
     if not wanted:
-        return []
+        return
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
         figure = _figure(panels, heading)
         for path in wanted:
             _write(figure, path)
-    return wanted
+            output.remarks.print(f"wrote {path}", markup=False)
 
 
 def _figure(panels: Sequence[Panel], heading: str) -> Figure:
@@ -132,9 +132,8 @@ def _epoch_axis(ax: Axes, panel: Panel) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
     try:
-        figure.savefig(path, dpi=200, metadata=metadata)
+        figure.savefig(path, dpi=200)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).partition(" (")[0]
         raise UsageError(f"cannot write {path}: {reason}") from error

@@ -36,6 +36,7 @@ def lr_find(
 
     The config's own model, data, seed and optimizer are used, without its scheduler; no run is written.
     """
+    from optrun.cli.drawing import Chart
     from optrun.components.plugins import import_file
     from optrun.config.loading import load
 
@@ -51,17 +52,14 @@ def lr_find(
 
     found = suggest(measured, steps)
     panel = _panel(measured, found)
-    for path in figures.save([panel], spec.name, [png, svg]):
-        output.remarks.print(f"wrote {path}", markup=False)
     changes = _overrides(spec, found)
     if json:
         points = [asdict(each) for each in measured]
         print_json({"suggestion": found.lr, **asdict(found), "overrides": changes, "steps": steps, "points": points})
-        return
-    from optrun.cli.drawing import Chart
-
-    output.results.print(Chart(panel), soft_wrap=False)
-    print_named(output.results, _in_words(spec, found, changes))
+    else:
+        output.results.print(Chart(panel), soft_wrap=False)
+        print_named(output.results, _in_words(spec, found, changes))
+    figures.save([panel], spec.name, [png, svg], output)
 
 
 def _measure(spec: Spec, output: Output, low: float, high: float, steps: int) -> list[Measured]:
@@ -82,12 +80,21 @@ def _measure(spec: Spec, output: Output, low: float, high: float, steps: int) ->
 
 
 def _panel(measured: Sequence[Measured], found: Suggestion) -> Panel:
-    curves = [Curve("smoothed loss", [each.lr for each in measured], [each.smoothed for each in measured])]
-    for name, lr in {"suggested": found.lr, "steepest": found.steepest, "lowest": found.minimum}.items():
+    shown = _worth_seeing(measured)
+    curves = [Curve("smoothed loss", [each.lr for each in shown], [each.smoothed for each in shown])]
+    for name, lr in {"lowest": found.minimum, "steepest": found.steepest, "suggested": found.lr}.items():
         if lr is not None:
             nearest = min(measured, key=lambda each: abs(math.log(each.lr / lr)))
             curves.append(Curve(f"{name} {brief(lr, 2)}", [nearest.lr], [nearest.smoothed], pointed=True))
     return Panel("range test", curves, x_name="lr", log_x=True)
+
+
+def _worth_seeing(measured: Sequence[Measured]) -> Sequence[Measured]:
+    """The test without the end of one that blew up: it would press all else flat."""
+    first, best = measured[0].smoothed, min(each.smoothed for each in measured)
+    limit = first + (first - best)
+    beyond = (i for i, each in enumerate(measured) if each.smoothed > limit)
+    return measured[: next(beyond, len(measured)) + 1] if best < first else measured
 
 
 def _overrides(spec: Spec, found: Suggestion) -> list[str]:
@@ -114,12 +121,10 @@ def _lr(choice: Any) -> float:
 def _in_words(spec: Spec, found: Suggestion, changes: Sequence[str]) -> dict[str, str]:
     if found.lr is None:
         return {"suggestion": "none: the smoothed loss is lowest at an end of the range; try another --min or --max"}
-    assert found.minimum is not None
-    assert found.steepest is not None
     said = {
         "suggestion": " ".join(changes),
-        "found as": f"a tenth of {brief(found.minimum, 2)}, where the smoothed loss is lowest; "
-        f"on the way there it falls fastest at {brief(found.steepest, 2)}",
+        "found as": f"the lower of {brief(found.steepest, 2)}, where the smoothed loss falls fastest, "
+        f"and a tenth of {brief(found.minimum, 2)}, where it is lowest",
     }
     if any("lr" in group for group in spec.optimizer.param_groups):
         factor = brief(found.lr / _lr(spec.optimizer), 2)

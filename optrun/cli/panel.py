@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,9 @@ from typing import Any
 __all__ = ["Curve", "Panel", "log_helps"]
 
 Point = tuple[float, float]
+
+LARGEST = 1e300
+"""Larger values are taken for infinite: sums of them would be."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Curve:
         return [
             (x, y)
             for x, y in zip(self.xs, self.ys)
-            if isinstance(y, int | float) and math.isfinite(y) and (x > 0 or not log_x) and (y > 0 or not log_y)
+            if isinstance(y, int | float) and abs(x) < LARGEST and abs(y) < LARGEST
+            if (x > 0 or not log_x) and (y > 0 or not log_y)
         ]
 
 
@@ -64,10 +67,10 @@ def means(points: Sequence[Point], bins: int) -> tuple[list[Point], float]:
     """At most `bins` points, each the mean of those in its share of x; and how many one stands for, on average."""
     if len(points) <= bins:
         return list(points), 1
-    low, high = points[0][0], points[-1][0]
+    low, high = min(x for x, _ in points), max(x for x, _ in points)
     shares: dict[int, list[Point]] = {}
     for x, y in points:
-        shares.setdefault(int((x - low) / (high - low) * (bins - 1) + 0.5), []).append((x, y))
+        shares.setdefault(int((x - low) / (high - low or 1) * (bins - 1) + 0.5), []).append((x, y))
     joined = [
         (statistics.fmean(x for x, _ in share), statistics.fmean(y for _, y in share)) for share in shares.values()
     ]

@@ -35,8 +35,7 @@ def follow(experiment: Experiment | None, directory: Path, output: Output) -> No
         for note in experiment.notes:
             output.warn(note)
         try:
-            with warnings_as_sentences(output):
-                _watch(experiment, output)
+            _watch(experiment, output)
         except OptrunError:
             _conclude(experiment, directory, output)
             raise
@@ -67,7 +66,7 @@ def _watch(experiment: Experiment, output: Output) -> None:
     on_terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
     kind = Bar if on_terminal and not output.quiet else Lines
     display: Display = kind(experiment, console)
-    with contextlib.closing(experiment.events()) as events, display:  # type: ignore[type-var]
+    with contextlib.closing(experiment.events()) as events, display:
         for event in events:
             if isinstance(event, Evaluated):
                 display.evaluated(event)
@@ -99,12 +98,13 @@ def conclusions(summary: Mapping[str, Any], total_steps: int | None) -> dict[str
     said = {str(summary["status"]): f"{steps:,}{of} steps{spent}"}
     best, final, target = (summary.get(key) or {} for key in ("best", "final", "target"))
     if best.get("metric"):
-        said["best"] = f"{best['metric']} {brief(best['value'])} at epoch {best['epoch']}, step {brief(best['step'])}"
+        value, epoch, step = (brief(best.get(key)) for key in ("value", "epoch", "step"))
+        said["best"] = f"{best['metric']} {value} at epoch {epoch}, step {step}"
     test = [f"{key.removeprefix('test/')} {brief(value)}" for key, value in final.items() if key.startswith("test/")]
     if test:
         said["test"] = ", ".join(test)
     if target.get("reached"):
-        said["target"] = f"reached at step {target['step']:,} after {duration(target['time'])}"
+        said["target"] = f"reached at step {brief(target.get('step'))} after {duration(target.get('time'))}"
     elif target:
         said["target"] = "not reached"
     clipped = summary.get("clipped_fraction")

@@ -24,7 +24,9 @@ def resume(
     directory = resolve(run, runs_dir)
     imported = [import_file(file) for file in imports or []]
 
-    from optrun.cli.progress import follow
+    from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
 
-    follow(Experiment.resumed(directory, overrides or [], imported=imported), directory, Output(json, quiet))
+    output = Output(json, quiet)
+    with warnings_as_sentences(output):
+        follow(Experiment.resumed(directory, overrides or [], imported=imported), directory, output)

@@ -38,11 +38,14 @@ def schedule(
     from optrun.cli.progress import warnings_as_sentences
     from optrun.components.plugins import import_file
     from optrun.config.loading import load
+    from optrun.config.semantics import warnings
 
     output = Output(json, quiet)
     for file in imports or []:
         import_file(file)
     spec = load(config, overrides or [])
+    for sentence in warnings(spec):
+        output.warn(sentence)
 
     from optrun.training.numerics import numerics
     from optrun.training.preparation import prepare_run
@@ -55,14 +58,13 @@ def schedule(
     names = group_names(spec, state)
     assumed = _assumption(state, stagnant)
     panels = _panels(told, names, state, assumed)
-    for path in figures.save(panels, spec.name, [png, svg]):
-        output.remarks.print(f"wrote {path}", markup=False)
     if json:
         print_json(_document(told, names, state, assumed))
-        return
-    for panel in panels:
-        output.results.print(Chart(panel), soft_wrap=False)
-    print_named(output.results, _in_words(told, names, spec, state, assumed))
+    else:
+        for panel in panels:
+            output.results.print(Chart(panel), soft_wrap=False)
+        print_named(output.results, _in_words(told, names, spec, state, assumed))
+    figures.save(panels, spec.name, [png, svg], output)
 
 
 def group_names(spec: Spec, state: State) -> list[str]:
@@ -74,7 +76,7 @@ def group_names(spec: Spec, state: State) -> list[str]:
         matches = [str(group["match"]) for group in who.param_groups]
         rest = ["the rest"] * (len(optimizer.param_groups) - len(matches))
         mine = rest + matches
-        if who is not choice or choice.fallback:
+        if choice.fallback:
             mine = [f"{who.name}: {match}" for match in mine] if matches else [who.name]
         names += mine
     return names

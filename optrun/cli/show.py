@@ -38,19 +38,22 @@ def show(
     found = read(resolve(run, runs_dir))
     rows = found.rows()
     drawn = panels(rows, found.config)
-    for path in figures.save(drawn, found.path.name, [png, svg]):
-        output.remarks.print(f"wrote {path}", markup=False)
     if json:
         about = {"config": found.config, "environment": found.environment, "rows": rows, "problems": found.problems}
         print_json({**found.summary, "status": found.status, "path": str(found.path), **about})
-        return
+    else:
+        _print_run(found, rows, drawn, output)
+    figures.save(drawn, found.path.name, [png, svg], output)
+
+
+def _print_run(run: Run, rows: Sequence[Row], drawn: Sequence[Panel], output: Output) -> None:
     console = output.results
-    console.print(f"{found.path}\n", style="bold", markup=False)
-    print_named(console, _changed(found.config))
+    console.print(f"{run.path}\n", style="bold", markup=False)
+    print_named(console, _changed(run.config))
     console.print()
-    print_named(console, _result(found, rows))
+    print_named(console, _result(run, rows))
     _print_charts(console, drawn)
-    for problem in found.problems:
+    for problem in run.problems:
         output.warn(problem)
 
 
@@ -65,7 +68,7 @@ def panels(rows: Sequence[Row], config: dict[str, Any]) -> list[Panel]:
         curve = _curve(key, evaluations, pointed=True)
         drawn.append(Panel(key, [curve], log_y=log_helps([curve]), epochs=epochs))
     rates = _rates(training)
-    if any(len(set(curve.ys)) > 1 for curve in rates):
+    if any(value != curve.ys[0] for curve in rates for value in curve.ys):
         drawn.append(Panel("learning rate", rates, log_y=log_helps(rates), epochs=epochs))
     norm = _curve("grad_norm", training, noisy=True)
     if norm.xs:
@@ -100,11 +103,11 @@ def _bound(norm: Curve, config: dict[str, Any]) -> list[Curve]:
 def _epochs(evaluations: Sequence[Row], config: dict[str, Any]) -> dict[int, float]:
     """The step at which each epoch ended, where evaluations at the ends of epochs tell."""
     every = config.get("eval_every")
-    ends = [row for row in evaluations if isinstance(every, int) and row.get("epoch") and row["epoch"] % every == 0]
-    if not ends or ends[0]["step"] % ends[0]["epoch"]:
+    if not isinstance(every, int) or every < 1:
         return {}
-    steps = ends[0]["step"] // ends[0]["epoch"]
-    return {epoch: epoch * steps for epoch in range(evaluations[-1]["step"] // steps + 1)}
+    counted = [(row["epoch"], row["step"]) for row in evaluations if isinstance(row.get("epoch"), int)]
+    steps = next((step // epoch for epoch, step in counted if epoch > 0 and epoch % every == step % epoch == 0), 0)
+    return {epoch: epoch * steps for epoch in range(counted[-1][1] // steps + 1)} if steps else {}
 
 
 def _changed(config: dict[str, Any]) -> dict[str, str]:
@@ -127,12 +130,12 @@ def _default(key: str) -> Any:
 def _result(run: Run, rows: Sequence[Row]) -> dict[str, str]:
     """The result, as named sentences."""
     summary = {**run.summary, "status": run.status}
-    total = run.config.get("steps")
-    if total is None and run.status != "completed":
-        epochs = _epochs([row for row in rows if "val/loss" in row], run.config)
-        total = epochs[1] * run.config.get("epochs", 0) if 1 in epochs else None
+    total, epochs = run.config.get("steps"), run.config.get("epochs")
+    if isinstance(epochs, int) and run.status != "completed":
+        ends = _epochs([row for row in rows if "val/loss" in row], run.config)
+        total = ends[1] * epochs if 1 in ends else None
     last = [f"{key} {brief(value)}" for key, value in (summary.get("final") or {}).items() if key.startswith("val/")]
-    said = conclusions(summary, total)
+    said = conclusions(summary, total if isinstance(total, int) else None)
     if last:
         said["last"] = ", ".join(last)
     if summary.get("error"):
@@ -145,12 +148,12 @@ def _result(run: Run, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _made_with(environment: dict[str, Any]) -> str:
-    versions, git = environment.get("versions") or {}, environment.get("git") or {}
+    versions, git = (value if isinstance(value := environment.get(key), dict) else {} for key in ("versions", "git"))
     known = [f"{name} {versions[name]}" for name in ("optrun", "torch", "python") if versions.get(name)]
     if environment.get("device"):
         known.append(f"on {environment['device']}")
     if git.get("commit"):
-        known.append(f"commit {git['commit'][:10]}{' with changes' if git.get('dirty') else ''}")
+        known.append(f"commit {str(git['commit'])[:10]}{' with changes' if git.get('dirty') else ''}")
     return ", ".join(known)
 
 

@@ -48,14 +48,14 @@ def train(
     for sentence in warnings(spec):
         output.warn(sentence)
 
-    from optrun.cli.progress import follow
+    from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
     from optrun.runs.reader import resolve
 
-    if resume is not None:
-        directory = resolve(resume, runs_dir)
-        experiment = Experiment.resumed(directory, changes, same_as=spec, imported=imported)
-    else:
-        experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported)
-        directory = experiment.directory
-    follow(experiment, directory, output)
+    with warnings_as_sentences(output):
+        if resume is None:
+            experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported)
+            follow(experiment, experiment.directory, output)
+        else:
+            directory = resolve(resume, runs_dir)
+            follow(Experiment.resumed(directory, changes, same_as=spec, imported=imported), directory, output)

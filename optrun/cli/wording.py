@@ -28,7 +28,7 @@ def brief(value: Any, digits: int = 4) -> str:
     """A number in `digits` significant digits: 0.9778, 460, 2.5e-5, nan. What is no number is written as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) and abs(value) < 10**6:
+    if isinstance(value, int) and not 10**6 <= abs(value) < 10**300:
         return str(value)
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
@@ -56,9 +56,9 @@ def rate(per_second: float, unit: str) -> str:
     return f"{per_second:,.0f} {unit}/s" if per_second >= 10 else f"{per_second:.2g} {unit}/s"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: Any) -> str:
     """`13 ms`, `0.4 s`, `12 s`, then as a clock has it."""
-    if seconds is None or not math.isfinite(seconds):
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return ""
     if seconds < 0.1:
         return f"{seconds * 1000:.0f} ms"

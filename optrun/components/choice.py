@@ -16,9 +16,13 @@ class Choice:
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def own(self) -> dict[str, Any]:
+        """The keys that are optrun's and not the component's, where they say something."""
+        return {}
+
     def as_config(self) -> dict[str, Any]:
         """The choice as a configuration would write it: `{name: …, setting: …}`."""
-        return {"name": self.name, **{key: _as_config(value) for key, value in self.settings.items()}}
+        return {"name": self.name, **_as_config({**self.settings, **self.own()})}
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,9 @@ class OptimizerChoice(Choice):
     """Each with `match` (a pattern of parameter names, or bias, norm, embedding, 1d) and the values of that group."""
     fallback: OptimizerChoice | None = None
 
-    def as_config(self) -> dict[str, Any]:
-        groups = {"param_groups": [dict(group) for group in self.param_groups]} if self.param_groups else {}
-        fallback = {"fallback": self.fallback.as_config()} if self.fallback else {}
-        return {**super().as_config(), **groups, **fallback}
+    def own(self) -> dict[str, Any]:
+        groups = {"param_groups": self.param_groups} if self.param_groups else {}
+        return groups | ({"fallback": self.fallback} if self.fallback else {})
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class SchedulerChoice(Choice):
     interval: Literal["step", "epoch"] | None = None
     metric: str | None = None
 
-    def as_config(self) -> dict[str, Any]:
+    def own(self) -> dict[str, Any]:
         own = {"interval": self.interval, "metric": self.metric}
-        return {**super().as_config(), **{key: value for key, value in own.items() if value is not None}}
+        return {key: value for key, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,11 @@ class DatasetChoice(Choice):
     transforms: tuple[Choice, ...] | Mapping[str, tuple[Choice, ...]] = ()
     workers: int = 0
 
-    def as_config(self) -> dict[str, Any]:
-        keys = ("batch_size", "split_seed", "val_fraction", "test_fraction", "workers")
-        own = {key: getattr(self, key) for key in keys}
+    def own(self) -> dict[str, Any]:
+        keys = ("batch_size", "split_seed", "val_fraction", "test_fraction", "transforms", "workers")
         default = DatasetChoice("")
-        kept = {key: value for key, value in own.items() if key == "batch_size" or value != getattr(default, key)}
-        transforms = {"transforms": _as_config(self.transforms)} if self.transforms else {}
-        return {**super().as_config(), **kept, **transforms}
+        own = {key: getattr(self, key) for key in keys}
+        return {key: value for key, value in own.items() if key == "batch_size" or value != getattr(default, key)}
 
 
 def _as_config(value: Any) -> Any:

@@ -156,7 +156,8 @@ class Written:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{self.name}.__doc__":
                 texts = [part for part in ast.walk(node.value) if isinstance(part, ast.Constant | ast.JoinedStr)]
                 first = min(texts, key=lambda part: (part.lineno, part.col_offset))
-                return inspect.cleandoc(str(first.value)) if isinstance(first, ast.Constant) else ""
+                parts = first.values if isinstance(first, ast.JoinedStr) else [first]
+                return inspect.cleandoc("".join(str(p.value) for p in parts if isinstance(p, ast.Constant)))
         return ""
 
 

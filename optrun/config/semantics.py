@@ -118,7 +118,8 @@ def _scheduler_values(spec: Spec) -> Iterator[Complaint]:
             yield (*path, "milestones"), f"must be above 0 and increase, not {shown(milestones)}"
         given = [key for key in ("epochs", "steps_per_epoch") if member.settings.get(key) is not None]
         if member.name == "OneCycleLR" and len(given) == 1 and member.settings.get("total_steps") is None:
-            yield (*path, given[0]), "counts together with the other of epochs and steps_per_epoch; leave it out to fit the run"
+            other = "steps_per_epoch" if given == ["epochs"] else "epochs"
+            yield (*path, given[0]), f"needs {other} beside it; leave it out to fit the run"
 
 
 def _nesting(spec: Spec) -> Iterator[Complaint]:

@@ -155,9 +155,10 @@ class Spec(BaseModel):
     def config_hash(self) -> str:
         """SHA-256 (hex) of what this run computes: two configs that mean the same have the same hash."""
         given = {key: value for key, value in self.resolved().items() if key not in OUTSIDE_THE_HASH}
-        defaults = {key: field.default for key, field in Spec.model_fields.items()}
-        changed = {key: _essential(key, value) for key, value in given.items() if value != defaults.get(key, ...)}
-        text = json.dumps(changed, sort_keys=True, separators=(",", ":"), default=str)
+        changed = {key: value for key, value in given.items() if value != Spec.model_fields[key].default}
+        choices = {key: getattr(self, key) for key in changed if key in _KINDS_OF}
+        essence = {key: _essential(_KINDS_OF.get(key, ""), value) for key, value in (changed | choices).items()}
+        text = json.dumps(essence, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
@@ -179,37 +180,35 @@ def metric_mode(name: str) -> Literal["min", "max"]:
     return getattr(KINDS["metrics"].find(name).load(), "mode", "max")
 
 
-_REGISTRY_OF = {"dataset": "datasets", "model": "models", "loss": "losses", "metrics": "metrics"}
+_KINDS_OF = {
+    "dataset": "datasets",
+    "model": "models",
+    "loss": "losses",
+    "metrics": "metrics",
+    "optimizer": "optimizers",
+    "fallback": "optimizers",
+    "scheduler": "schedulers",
+    "schedulers": "schedulers",
+    "transforms": "transforms",
+}
+"""Of which kind the components at these keys are; at other keys of a component there are functions."""
 
 
-def _essential(key: str, value: Any) -> Any:
-    """The value without the settings that equal their component's default, and numbers in one spelling."""
-    kind = _REGISTRY_OF.get(key, f"{key}s")
-    if kind not in KINDS or value is None:
-        return _canonical(value)
-    if key == "metrics":
-        return [_without_defaults(kind, item) for item in value]
-    return _without_defaults(kind, value)
-
-
-def _without_defaults(kind: str, written: Any) -> dict[str, Any]:
-    mapping = {"name": written} if isinstance(written, str) else written
-    defaults = {p.name: p.default for p in KINDS[kind].find(mapping["name"]).signature.settings}
-    kept: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
-            value = [_without_defaults(kind, item) for item in value]
-        elif isinstance(value, dict) and "name" in value:
-            value = _without_defaults(kind if key == "fallback" else "functions", value)
-        if key not in defaults or _canonical(value) != _canonical(defaults[key]):
-            kept[key] = _canonical(value)
-    return kept
-
-
-def _canonical(value: Any) -> Any:
-    """One spelling for one value: 1.0 as 1, tuples as lists, infinity as text."""
+def _essential(kind: str, value: Any) -> Any:
+    """The value in one spelling: choices without settings that equal the defaults, 1.0 as 1, infinity as text."""
+    if isinstance(value, Choice):
+        defaults = {p.name: _essential("", p.default) for p in KINDS[kind].find(value.name).signature.settings}
+        inside = "transforms" if kind == "transforms" else "functions"
+        kept: dict[str, Any] = {"name": value.name}
+        for key, item in {**value.settings, **value.own()}.items():
+            essence = _essential(_KINDS_OF.get(key, inside), item)
+            if key not in defaults or essence != defaults[key]:
+                kept[key] = essence
+        return kept
+    if isinstance(value, Mapping):
+        return {key: _essential(kind, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_essential(kind, item) for item in value]
     if isinstance(value, float):
         return str(value) if not math.isfinite(value) else int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
-        return {key: _canonical(item) for key, item in value.items()}
-    return [_canonical(item) for item in value] if isinstance(value, list | tuple) else value
+    return value

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ class Experiment:
         elif saved["last_row"] is not None:
             self.record.row(saved["last_row"])
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
         settings = numerics(threads=int(self.spec.threads), deterministic=self.spec.deterministic)
         with self.lock, self.record, settings, StopRequest() as self._stop:

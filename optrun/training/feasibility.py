@@ -7,10 +7,8 @@ examples.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.optim import Optimizer
 
 from optrun.components import losses
@@ -33,11 +30,9 @@ from optrun.config.spec import Spec
 from optrun.errors import ConfigError, Problem, UsageError
 from optrun.training.locating import located
 from optrun.training.schedule import Schedule
+from optrun.training.sizing import is_weightless
 
-__all__ = ["judge_data", "judge_loss", "judge_model", "judge_optimizer", "judge_schedule", "room_for"]
-
-MOST_TENSORS = 10_000
-"""Parameter tensors of a model: more would take longer to build than anyone waits for."""
+__all__ = ["judge_data", "judge_loss", "judge_model", "judge_optimizer", "judge_schedule"]
 
 TRIED_STEPS = 1_000
 """How far a schedule is tried out."""
@@ -86,35 +81,6 @@ def _two_examples(data: Data, device: torch.device | None = None) -> tuple[Tenso
     return outputs, torch.zeros(2, *places, dtype=torch.int64, device=device)
 
 
-@contextlib.contextmanager
-def room_for(model: str) -> Iterator[None]:
-    """While `model` is being built: refuse it, with UsageError, before it takes more memory than the machine has.
-
-    Weights and their gradients must fit. torch registers a parameter before the initialisation touches its memory.
-    """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    taken = tensors = 0
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal taken, tensors
-        if parameter is None or isinstance(parameter, nn.UninitializedParameter):
-            return
-        taken, tensors = taken + 2 * parameter.nbytes, tensors + 1
-        if taken > memory:
-            raise UsageError(
-                f"{model} with its gradients takes more than {taken / 2**30:,.0f} GiB of memory, and there are "
-                f"{memory / 2**30:,.0f}; make it smaller"
-            )
-        if tensors > MOST_TENSORS:
-            raise UsageError(f"{model} has more than {MOST_TENSORS:,} parameter tensors; make it smaller")
-
-    hook = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def judge_model(spec: Spec, model: object, data: Data) -> None:
     """What a model function returned. Raises TypeError, ValueError, or what the model does on an example."""
     name = spec.model.name
@@ -133,7 +99,7 @@ def _judge_outputs(name: str, model: nn.Module, data: Data) -> None:
     wanted = (1, data.num_outputs, *inner)
     was_training = model.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        outputs = model.eval()(inputs)
+        outputs = model.eval()(inputs.to("meta") if is_weightless(model) else inputs)
     model.train(was_training)
     got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if got != list(wanted):
@@ -248,7 +214,7 @@ def _judge_lengths(spec: Spec, horizon: int) -> None:
             key = "total_steps" if settings.get("total_steps") is not None else "epochs"
             length = settings.get("total_steps") or settings.get("epochs", 0) * settings.get("steps_per_epoch", 0)
             if isinstance(length, int) and 0 < length < horizon:
-                message = f"OneCycleLR ends after {length} steps and the run takes {horizon}; leave it out to fit the run"
+                message = f"OneCycleLR ends after {length} steps, and the run takes {horizon}; leave it out to fit"
                 raise ConfigError([spec.problem((*path, key), message)])
         t_max, milestones = settings.get("T_max"), settings.get("milestones")
         if choice.name == "CosineAnnealingLR" and isinstance(t_max, int) and t_max < horizon and outermost:

@@ -4,6 +4,7 @@ becomes a ConfigError at the setting it speaks of."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import traceback
@@ -80,7 +81,8 @@ def _blamed(spec: Spec, path: KeyPath, message: str) -> KeyPath:
     deepest = max(found, key=len)
     if all(deepest[: len(where)] == where for where in found):
         return deepest
-    return tuple(os.path.commonprefix(found))
+    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*found))
+    return tuple(parts[0] for parts in shared)
 
 
 def _names(message: str, key: str | int) -> bool:

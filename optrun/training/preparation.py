@@ -22,6 +22,7 @@ from optrun.training.progress import Progress
 from optrun.training.randomness import seed_everything
 from optrun.training.recent import Recent
 from optrun.training.schedule import Schedule
+from optrun.training.sizing import is_weightless, sized, unfused
 from optrun.training.state import State
 from optrun.training.stepping import Stepper
 
@@ -43,11 +44,12 @@ def load_data(spec: Spec) -> Data:
         )
 
 
-def prepare_run(spec: Spec, data: Data | None = None) -> tuple[Spec, State, Batches]:
+def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) -> tuple[Spec, State, Batches]:
     """Build everything `spec` asks for: (the spec with what was left open resolved, the state, the batches).
 
     The model is built right after the seeding, so that its weights are those of `torch.manual_seed(seed)` followed by
-    the model's constructor. Raises ConfigError.
+    the model's constructor. If not `to_train`, a large model has shapes only, on torch's meta device, so that judging
+    it takes neither time nor memory. Raises ConfigError.
     """
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
@@ -57,10 +59,10 @@ def prepare_run(spec: Spec, data: Data | None = None) -> tuple[Spec, State, Batc
         dtype = dtype_of(spec.precision)
         seed_everything(spec.seed)
         with located(spec, "model"):
-            with feasibility.room_for(spec.model.name):
-                model = models.find(spec.model.name).load()(data, **spec.model.settings)
+            make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
+            model = sized(spec.model.name, make, data, to_train=to_train)
             feasibility.judge_model(spec, model, data)
-        model = model.to(device=device, dtype=dtype)
+        model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
         with located(spec, "loss"):
             criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
             feasibility.judge_loss(spec, data, criterion, device, dtype)
@@ -95,8 +97,9 @@ def _optimizer_and_schedule(
     spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int
 ) -> tuple[Stepper, Schedule]:
     feasibility.judge_optimizer(spec, model, device)
+    choice = unfused(spec.optimizer) if is_weightless(model) else spec.optimizer
     with located(spec, "optimizer"):
-        built = optimizers.build(spec.optimizer, model)
+        built = optimizers.build(choice, model)
     feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
@@ -108,7 +111,8 @@ def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -
         return 1
     with located(spec, "model"):
         inputs, _ = fetch(data.val, torch.arange(1))
-        return threads_for(model, place(inputs), spec.dataset.batch_size)
+        example = inputs.to("meta") if is_weightless(model) else place(inputs)
+        return threads_for(model, example, spec.dataset.batch_size)
 
 
 def _placed(data: Data, place: Placement) -> Data:

@@ -10,6 +10,8 @@ from optrun.errors import UsageError
 
 __all__ = ["moons", "spirals"]
 
+MOST_POINTS = 10_000_000
+
 
 def moons(*, n: int = 1000, noise: float = 0.2, seed: int = 0) -> Dataset:
     """Two interleaving half circles: `n` points, 2 classes. The shape is that of sklearn.datasets.make_moons.
@@ -42,6 +44,8 @@ def spirals(*, n: int = 1000, noise: float = 0.05, classes: int = 2, turns: floa
 def _check(n: int, noise: float, seed: int, *, least: int) -> None:
     if n < least:
         raise UsageError(f"n is {n}; give at least {least}")
+    if n > MOST_POINTS:
+        raise UsageError(f"n is {n}; give at most {MOST_POINTS}")
     if noise < 0 or seed < 0:
         raise UsageError("noise and seed cannot be negative")
 
