@@ -1,5 +1,6 @@
-"""What every config in configs/ reaches: each is trained with several seeds, and the table in configs/README.md says how
-good it gets. The figure is the last evaluation's, not the best one's.
+"""What every config in configs/ reaches: each is trained with several seeds, and its row in configs/README.md written.
+
+The figure is the last evaluation's, not the best one's.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import gc
 import statistics
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ class Optrun:
         self.experiment = Experiment.new(spec, directory)
         self.model = self.experiment.state.model
         self.steps_per_turn = self.experiment.state.steps_per_epoch * TURN
-        self.events = self.experiment.events()
+        events = self.experiment.events()
+        assert isinstance(events, Generator)
+        self.events = events
 
     def prepare(self) -> None:
         """Its batches are cut on the clock."""

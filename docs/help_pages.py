@@ -1,4 +1,4 @@
-"""Write the help pages in docs/commands.md anew: `python docs/help_pages.py`. A test compares them with the real ones."""
+"""Write the help pages in docs/commands.md anew: `python docs/help_pages.py`. A test compares them with real ones."""
 
 from __future__ import annotations
 

@@ -26,13 +26,18 @@ WIDTH = 92
 TERMINAL = {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
 
 THEME = TerminalTheme(
-    (22, 27, 34),
-    (230, 237, 243),
-    [(72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34), (88, 166, 255), (188, 140, 255), (57, 197, 207)]
-    + [(177, 186, 196)],
-    [(110, 118, 129), (255, 161, 152), (86, 211, 100), (227, 179, 65), (121, 192, 255), (210, 168, 255)]
-    + [(86, 212, 221), (255, 255, 255)],
+    background=(22, 27, 34),
+    foreground=(230, 237, 243),
+    normal=[
+        *((72, 79, 88), (255, 123, 114), (63, 185, 80), (210, 153, 34)),
+        *((88, 166, 255), (188, 140, 255), (57, 197, 207), (177, 186, 196)),
+    ],
+    bright=[
+        *((110, 118, 129), (255, 161, 152), (86, 211, 100), (227, 179, 65)),
+        *((121, 192, 255), (210, 168, 255), (86, 212, 221), (255, 255, 255)),
+    ],
 )
+"""The colours of GitHub's dark theme, on a ground that stands out from both of its themes."""
 FRAME = inspect.signature(Console.export_svg).parameters["code_format"].default
 SVG = re.sub(r"@font-face \{\{.*?\}\}\s*", "", FRAME, flags=re.DOTALL)
 """rich's own frame for a terminal, without the fonts it would fetch."""

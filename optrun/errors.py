@@ -1,14 +1,14 @@
 """Everything optrun raises on purpose, and the exit code each becomes. Imports nothing heavy.
 
-    OptrunError                 1   anything below
-    ├── UsageError              2   a command was called with something that cannot be
-    │   ├── ConfigError         2   a configuration has problems: all of them, each with its place
-    │   └── NotARun             2   a path that holds no run
-    ├── RunError                1   a run could not go on
-    │   ├── RunLocked           1   another process is working on the run
-    │   └── CheckpointError     1   no checkpoint of the run can be read
-    ├── Diverged                3   the loss is no longer a finite number
-    └── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
+OptrunError                 1   anything below
+├── UsageError              2   a command was called with something that cannot be
+│   ├── ConfigError         2   a configuration has problems: all of them, each with its place
+│   └── NotARun             2   a path that holds no run
+├── RunError                1   a run could not go on
+│   ├── RunLocked           1   another process is working on the run
+│   └── CheckpointError     1   no checkpoint of the run can be read
+├── Diverged                3   the loss is no longer a finite number
+└── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
 """
 
 from __future__ import annotations

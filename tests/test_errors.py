@@ -23,9 +23,14 @@ from cases import GOOD, HERE, Case, blocks, broken_cases, check, read
 from torch import nn
 
 from optrun.cli.app import run
+from optrun.components.memory import machine_memory
 from optrun.components.registry import KINDS
+from optrun.config.loading import load
 from optrun.errors import UsageError
+from optrun.training.preparation import prepare_run
 from optrun.training.sizing import room_for
+
+pytestmark = pytest.mark.filterwarnings("always::UserWarning")  # as the command shows them
 
 
 @pytest.mark.parametrize("case", broken_cases().values(), ids=broken_cases().keys())
@@ -232,7 +237,7 @@ def test_an_own_file_that_cannot_be_run(source: str, message: str, tmp_path: Pat
 
 
 def test_a_model_larger_than_memory_is_refused_before_its_memory_is_touched() -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_memory()
     refused = rf"^wide with its gradients takes more than .* and there are {memory / 2**30:,.0f}; make it smaller$"
     with pytest.raises(UsageError, match=refused), room_for("wide"):
         nn.Linear(64, int(0.6 * memory) // (64 * 4))
@@ -241,6 +246,24 @@ def test_a_model_larger_than_memory_is_refused_before_its_memory_is_touched() ->
 def test_a_model_that_fits_may_be_built() -> None:
     with room_for("small"):
         assert nn.Linear(2, 3).weight.shape == (3, 2)
+
+
+def test_judging_a_large_model_takes_no_memory_for_it(tmp_path: Path) -> None:
+    config = Case("", "model: {name: mlp, hidden: [1000000]}\noptimizer: {name: Adam, lr: 0.1, fused: true}\n").config()
+    code, said, complained = check(config, folder=tmp_path)
+    assert (code, complained) == (0, "")
+    assert "# 75,000,010 parameters" in said
+    (tmp_path / "digits.yaml").write_text(config)
+    for overrides, weightless in ({}, True), ({"model.hidden": [32]}, False):
+        _, state, _ = prepare_run(load(tmp_path / "digits.yaml", overrides), to_train=False)
+        assert all(parameter.is_meta == weightless for parameter in state.model.parameters())
+
+
+def test_images_larger_than_memory_are_refused(tmp_path: Path) -> None:
+    resized = "{name: digits, batch_size: 64, transforms: [{name: Resize, size: 20000}]}"
+    code, _, complained = check(Case("", f"dataset: {resized}\n").config(), folder=tmp_path)
+    refused = r"digits\.yaml:4:1: dataset: transforming the images takes 4,286 GiB of memory, and there are \d+; .*\n"
+    assert (code, bool(re.fullmatch(refused, complained))) == (2, True)
 
 
 # The real command -----------------------------------------------------------------------------------------------------

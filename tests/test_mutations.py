@@ -29,6 +29,8 @@ from optrun.config.document import parse
 from optrun.config.loading import load
 from optrun.config.spec import Spec
 
+pytestmark = pytest.mark.filterwarnings("always::UserWarning")  # as the command shows them
+
 MUTANTS = 2_000
 BATCH = 50
 """Mutants in one test."""

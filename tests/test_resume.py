@@ -325,7 +325,7 @@ def test_the_overflow_is_in_the_run(uninterrupted: dict[str, Run]) -> None:
     )
 
 
-@pytest.mark.parametrize("stop", [("Stepped", 6), ("Stepped", 15), ("Evaluated", 12), "last step", "last evaluation"])
+@pytest.mark.parametrize("stop", [("Stepped", 15), ("Stepped", 30), ("Evaluated", 30), "last step", "last evaluation"])
 def test_early_stopping_remembers_its_patience(stop: Stop | str, uninterrupted: dict[str, Run], tmp_path: Path) -> None:
     reference = uninterrupted["impatient"]
     end = reference.summary["steps"]
@@ -613,6 +613,13 @@ def test_the_best_weights_are_not_those_of_an_evaluation_that_was_cut(tmp_path: 
     assert run.summary["best"]["step"] == 6
     assert whole.summary["best"]["step"] == 4
     assert_same_files(optrun.resume(run.path, ["epochs=2"]), whole)
+
+
+def test_a_damaged_best_checkpoint_stops_nobody(short: Path, tmp_path: Path) -> None:
+    run = optrun.train(short, run_dir=tmp_path / "run")
+    damage(run.path / "checkpoints" / "best.pt")
+    assert optrun.resume(run.path, ["steps=14"]).status == "completed"
+    assert checkpoint(run, "best")["step"] == read(run.path).summary["best"]["step"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from textbook import Log, Textbook, Timed, no_schedule
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import AdamW, Muon, Optimizer, SparseAdam, lr_scheduler
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
@@ -37,6 +38,7 @@ from torch.optim.lr_scheduler import (
 from optrun.components import registry
 from optrun.errors import ConfigError
 from optrun.runs.reader import Run
+from optrun.training.clipping import clip_gradients
 
 Config = dict[str, Any]
 Schedule = Callable[[Optimizer], Sequence[Timed]]
@@ -185,6 +187,32 @@ def test_an_infinite_clip_norm_measures_and_clips_nothing(optimizer: Config, tmp
     assert "grad_norm" not in training_rows(unclipped)[0]
     assert_same(unclipped, textbook({**config, "clip_norm": None}))
     assert all(torch.equal(weight, log.weights[name]) for name, weight in checkpoint(unclipped)["model"].items())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_clipping_at_the_bound(seed: int) -> None:
+    """Gradients are multiplied by exactly what torch multiplies them by, also where that is all but one."""
+    generator = torch.Generator().manual_seed(seed)
+    gradients = [torch.randn(shape, generator=generator) * 10.0 ** (seed - 4) for shape in ((32, 64), (32,), (10, 32))]
+    norm = get_total_norm(gradients).item()
+    near = [norm * (1 + k * 2.0**-24) for k in range(-4, 5)] + [norm + k * 1e-7 for k in range(-20, 21)]
+    for bound in [norm / 2, *near, norm * 2]:
+        mine, torchs = ([nn.Parameter(torch.zeros_like(each)) for each in gradients] for _ in range(2))
+        for weights in (mine, torchs):
+            for weight, gradient in zip(weights, gradients):
+                weight.grad = gradient.clone()
+        assert torch.equal(clip_gradients(mine, bound, None), clip_grad_norm_(torchs, bound))
+        assert all(torch.equal(one.grad, other.grad) for one, other in zip(mine, torchs))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_clipping_what_is_not_finite(value: float) -> None:
+    mine, torchs = (nn.Parameter(torch.zeros(3)) for _ in range(2))
+    for weight in (mine, torchs):
+        weight.grad = torch.tensor([1.0, value, -2.0])
+    norm, wanted = clip_gradients([mine], 1.0, None), clip_grad_norm_([torchs], 1.0)
+    assert torch.equal(norm.nan_to_num(7), wanted.nan_to_num(7))
+    assert torch.equal(mine.grad.nan_to_num(7), torchs.grad.nan_to_num(7))
 
 
 FEW = [

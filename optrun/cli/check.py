@@ -31,10 +31,10 @@ def check(
     from optrun.cli.progress import warnings_as_sentences
     from optrun.training.preparation import prepare_run
 
-    for sentence in warnings(spec):
-        output.warn(sentence)
     with warnings_as_sentences(output):
         spec, state, _ = prepare_run(spec, to_train=False)
+    for sentence in warnings(spec):
+        output.warn(sentence)
     facts = {
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "training_examples": len(state.data.train),

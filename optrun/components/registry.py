@@ -67,7 +67,7 @@ class Component:
         """The first sentence of its docstring."""
         prose = re.split(r"\n\s*(?:\.\. |Args|Example|>>>|$)", self.doc.strip())[0]
         prose = re.sub(r":\w+:`~?([^`]*)`", r"\1", " ".join(prose.split())).replace("``", "")
-        return re.split(r"(?<=[\w)`]\.)(?<!i\.e\.)(?<!e\.g\.) ", prose)[0]
+        return re.split(r"(?<=[\w)`]\.)(?<!i\.e\.)(?<!e\.g\.) ", prose)[0] or f"Without a description in {self.origin}."
 
     def load(self) -> Callable[..., Any]:
         """The real class or function; this is where torch gets imported."""
@@ -166,7 +166,9 @@ class Registry:
             try:
                 function = point.load()
             except Exception as error:
-                raise UsageError(f"the package {origin} declares {self.kind} {point.name} and fails: {error}") from error
+                raise UsageError(
+                    f"the package {origin} declares {self.kind} {point.name} and fails: {error}"
+                ) from error
             found[point.name.lower()] = Component(self.kind, point.name, origin, Imported(function))
         return found
 

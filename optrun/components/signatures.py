@@ -8,11 +8,12 @@ know what exists. Code that is already imported, such as a user's own file, is r
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,8 +106,8 @@ class Written:
         node = self.node()
         if isinstance(node, ast.ClassDef):
             initializer = self.method("__init__")
-            return _signature(initializer, everything=True) if initializer else Signature((), ())
-        return _signature(node, everything=False)
+            return self._signature_of(initializer, everything=True) if initializer else Signature((), ())
+        return self._signature_of(node, everything=False)
 
     def doc(self) -> str:
         return self._appended_doc() or ast.get_docstring(self.node()) or ""
@@ -150,6 +151,21 @@ class Written:
                     return item
         return None
 
+    def _signature_of(self, node: ast.FunctionDef, *, everything: bool) -> Signature:
+        """Of a function, the keyword-only arguments are settings; of an `__init__` (`everything`), all but `self`."""
+        constants = self.home().constants
+        arguments = node.args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults)) + [*arguments.defaults]
+        keywords = zip(arguments.kwonlyargs, arguments.kw_defaults)
+        settings = [_parameter(arg, default, constants) for arg, default in keywords]
+        takes_any = arguments.kwarg is not None
+        if not everything:
+            return Signature(tuple(arg.arg for arg in positional), tuple(settings), takes_any)
+        pairs = [pair for pair in zip(positional, defaults) if pair[0].arg != "self"]
+        before = [_parameter(arg, default, constants) for arg, default in pairs]
+        return Signature((), (*before, *settings), takes_any)
+
     def _appended_doc(self) -> str:
         """torch.optim writes `Class.__doc__ = r\"\"\"…\"\"\" + …` below the class: the first text of it."""
         for node in self.home().tree.body:
@@ -173,6 +189,16 @@ class SourceModule:
     def nodes(self) -> dict[str, ast.ClassDef | ast.FunctionDef]:
         found = (n for n in self.tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef))
         return {node.name: node for node in found}
+
+    @functools.cached_property
+    def constants(self) -> dict[str, Any]:
+        """The module's own constants: numbers and texts that a default may name (`DEFAULT_NS_STEPS = 5`)."""
+        found = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.UnaryOp):
+                with contextlib.suppress(ValueError):
+                    found[ast.unparse(node.targets[0])] = ast.literal_eval(node.value)
+        return found
 
     def exports(self) -> list[str]:
         """The names in `__all__`, or the public definitions where there is none."""
@@ -231,27 +257,19 @@ def _home(module: str, name: str) -> SourceModule:
     return _home(*origin)
 
 
-def _signature(node: ast.FunctionDef, *, everything: bool) -> Signature:
-    """Of a function, the keyword-only arguments are settings; of an `__init__` (`everything`), all but `self`."""
-    positional = [*node.args.posonlyargs, *node.args.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(node.args.defaults)) + list(node.args.defaults)
-    settings = [_parameter(arg, default) for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults)]
-    takes_any = node.args.kwarg is not None
-    if not everything:
-        return Signature(tuple(arg.arg for arg in positional), tuple(settings), takes_any)
-    before = [_parameter(arg, default) for arg, default in zip(positional, defaults) if arg.arg != "self"]
-    return Signature((), (*before, *settings), takes_any)
-
-
-def _parameter(arg: ast.arg, default: ast.expr | None) -> Parameter:
+def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, Any]) -> Parameter:
     annotation = ast.unparse(arg.annotation) if arg.annotation else ""
     if isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str):
         annotation = arg.annotation.value
-    return Parameter(arg.arg, annotation, REQUIRED if default is None else _constant(default))
+    return Parameter(arg.arg, annotation, REQUIRED if default is None else _value(default, constants))
 
 
-def _constant(node: ast.expr) -> Any:
+def _value(node: ast.expr, constants: Mapping[str, Any]) -> Any:
     """The value of a default such as `1e-3`, `(0.9, 0.999)` or `1.0 / 3`; its text when it is no plain constant."""
+    if isinstance(node, ast.Name) and node.id in constants:
+        return constants[node.id]
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item, constants) for item in node.elts)
     if any(isinstance(part, ast.Call | ast.Attribute | ast.Name) for part in ast.walk(node)):
         return ast.unparse(node)
     return eval(compile(ast.Expression(node), "<default>", "eval"), {"__builtins__": {}})  # constants only, see above

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from optrun.components import registry
 from optrun.components.choice import Choice
+from optrun.components.memory import require_memory
 from optrun.components.torchvision_catalog import is_random, transform_definitions
 from optrun.errors import UsageError
 
@@ -48,7 +49,11 @@ class Chain:
         return image.as_subclass(Tensor)
 
     def all(self, images: Tensor) -> Tensor:
-        """Every one of `images` [n, C, H, W], many at once where every step is known to take a stack."""
+        """Every one of `images` [n, C, H, W], many at once where every step is known to take a stack.
+
+        Raises UsageError when the results do not fit into memory, where they and a copy stand while they are made.
+        """
+        require_memory("transforming the images", 2 * self(images[0]).nbytes * len(images))
         if all(name in transform_definitions() and name != "ToPILImage" for name, _ in self.steps):
             return torch.cat([self(block) for block in images.split(1024)])
         return stack([self(image) for image in images])

@@ -21,9 +21,7 @@ __all__ = ["EarlyStop", "Spec", "Steps", "Target"]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 
-_STRICT = ConfigDict(
-    extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
-)
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 
 OUTSIDE_THE_HASH = {"name", "notes", "tags", "device", "log_every", "checkpoint_every", "keep_checkpoints"}
 """Keys that change what a run is called or how it is watched, not what it computes."""
@@ -35,6 +33,7 @@ class Steps(BaseModel):
     model_config = _STRICT
 
     steps: Count
+    """Optimizer steps from one time to the next."""
 
 
 class EarlyStop(BaseModel):
@@ -60,6 +59,7 @@ class Target(BaseModel):
     metric: str
     """A key of metrics.jsonl, such as val/accuracy."""
     value: float
+    """What it must reach, or pass in its own direction."""
 
 
 class Spec(BaseModel):
@@ -82,12 +82,15 @@ class Spec(BaseModel):
     dataset: DatasetChoice
     """What to train on, and batch_size, the examples in a micro-batch."""
     model: Choice
+    """What is trained: one of optrun's models or of torchvision's, by its name."""
     loss: Choice
     """A criterion of torch.nn by its snake_case name: cross_entropy, mse, …"""
     metrics: tuple[Choice, ...] = ()
     """Computed at every evaluation, exactly over the whole part; the first one decides which evaluation is best."""
     optimizer: OptimizerChoice
+    """A class of torch.optim, with its own settings and defaults; param_groups gives some parameters other values."""
     scheduler: SchedulerChoice | None = None
+    """A class of torch.optim.lr_scheduler, stepped at its natural time; null leaves the learning rate as it is."""
     clip_norm: Positive | None = None
     """Clip the total gradient norm to this; .inf measures it and clips nothing; null does neither."""
     clip_value: Positive | None = None
@@ -101,7 +104,9 @@ class Spec(BaseModel):
     checkpoint_every: Literal["auto"] | Count | Steps = "auto"
     """Epochs between two checkpoints, {steps: N}, or auto: every 30 seconds of training."""
     early_stop: EarlyStop | None = None
+    """Stop when a metric no longer improves."""
     target: Target | None = None
+    """Record when a metric first reaches a value."""
     threads: Literal["auto"] | Count = "auto"
     """CPU threads; auto is one for a step too small to share, else the physical cores."""
     keep_checkpoints: Literal["all", "last", "none"] = "all"
@@ -111,7 +116,9 @@ class Spec(BaseModel):
     deterministic: bool = True
     """Refuse operations that could give other bits next time."""
     notes: str = ""
+    """Anything worth remembering; it changes nothing."""
     tags: tuple[str, ...] = ()
+    """Words to find the run by."""
 
     _document: Document | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(Path())

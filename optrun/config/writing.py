@@ -32,7 +32,7 @@ def flow(value: Any) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        return value if _WORD.match(value) and _is_text(value) else json.dumps(value)
+        return value if _WORD.match(value) and _is_text(value) else _quoted(value)
     return json.dumps(value)
 
 
@@ -43,6 +43,12 @@ def _number(value: float) -> str:
     mantissa, _, exponent = repr(value).partition("e")
     point = mantissa if "." in mantissa else f"{mantissa}.0"
     return f"{point}e{int(exponent):+03d}" if exponent else point
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, with an escape for each character that does not show. (What JSON writes for 😀 are two
+    characters to YAML 1.1.)"""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))
 
 
 def _is_text(word: str) -> bool:

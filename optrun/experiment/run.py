@@ -10,6 +10,7 @@ so that whoever shows progress reads them in a plain `for`:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import traceback
@@ -18,14 +19,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import optrun.config.loading as loading
 from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
 from optrun.errors import Diverged, Interrupted, RunError, UsageError
+from optrun.experiment.best import Best
 from optrun.experiment.changes import as_it_was, refuse_changes
 from optrun.experiment.signals import StopRequest
+from optrun.experiment.summary import summarized
 from optrun.runs import checkpoint, environment, reader
 from optrun.runs.layout import Layout, new_run_directory
 from optrun.runs.lock import Lock
@@ -55,13 +56,13 @@ class Experiment:
         self.spec, self.state, self.batches = spec, state, batches
         self.directory, self.lock = directory, lock
         self.paths = Layout(directory)
+        self.best = Best(self.paths)
         self.notes: list[str] = []
         self.summary: dict[str, Any] = {}
         self.record: Record
         self._started = time.monotonic()
         self._wall_before = 0.0
         self._saved_time = 0.0
-        self._best: dict[str, Any] | None = None
         self._last_row: dict[str, Any] | None = None
         self._final: dict[str, float] = {}
         self._stop = StopRequest()
@@ -144,7 +145,7 @@ class Experiment:
         self.record = Record(self.directory, config=config, metrics_bytes=saved["metrics_bytes"])
         self.notes += self.record.notes
         if self.state.step < self.state.total_steps:
-            self._take_back_best()
+            self.best.take_back()
         elif saved["last_row"] is not None:
             self.record.row(saved["last_row"])
 
@@ -160,8 +161,9 @@ class Experiment:
                 raise
             except Interrupted:
                 raise
-            except GeneratorExit:
-                self._interrupt()
+            except GeneratorExit:  # whoever reads the events has stopped reading
+                with contextlib.suppress(Diverged):
+                    self._interrupt()
                 raise
             except Exception as error:
                 self.record.error(traceback.format_exc())
@@ -197,8 +199,7 @@ class Experiment:
     def _evaluated(self, event: Evaluated) -> None:
         state = self.state
         if state.progress.saw(event) and self.spec.keep_checkpoints == "all":
-            before = {} if event.scheduled else {"before": self._scheduled_best()}
-            self._best = {"model": _copied(state.model.state_dict()), **(state.progress.best or {}), **before}
+            self.best.keep(state, scheduled=event.scheduled)
         if state.progress.should_stop and state.step % self.spec.log_every and state.step < state.total_steps:
             state.settle()
             self.record.row(state.training_row())
@@ -224,32 +225,14 @@ class Experiment:
             **self.state.state_dict(),
             "version": 1,
             "config_hash": self.spec.config_hash(),
-            "wall_time": self._wall_time(),
+            "wall_time": self._wall_before + time.monotonic() - self._started,
             "metrics_bytes": self.record.position if metrics_bytes is None else metrics_bytes,
             "last_row": last_row,
             "final": self._final,
         }
-        self._save_best()
+        self.best.save()
         checkpoint.save(self.paths, held)
         self._saved_time = self.state.time
-
-    def _save_best(self) -> None:
-        """Before the last checkpoint, never after: a resume from it finds every older best evaluation on disk."""
-        if self._best is not None:
-            checkpoint.save(self.paths, self._best, kind="best")
-            self._best = None
-
-    def _scheduled_best(self) -> dict[str, Any] | None:
-        """best.pt as it was before an evaluation that only the run's end asked for."""
-        if not self.paths.best.exists():
-            return None
-        saved = checkpoint.read(self.paths.best)
-        return saved.get("before") if saved["step"] == self.state.step else saved
-
-    def _take_back_best(self) -> None:
-        """The run goes on: an evaluation that only its former end asked for was none, nor was it the best."""
-        if self.paths.best.exists() and (before := checkpoint.read(self.paths.best).get("before")):
-            checkpoint.save(self.paths, before, kind="best")
 
     def _finish(self) -> None:
         state = self.state
@@ -259,7 +242,7 @@ class Experiment:
             values = evaluate(state, state.data.test, "test")
             self.record.row(Evaluated(state.step, state.epoch, state.time, values, scheduled=False).row)
             self._final = {**self._final, **values}
-        self._save_best()
+        self.best.save()
         checkpoint.tidy(self.paths, self.spec.keep_checkpoints)
         self.record.sync()
         self._summarize("completed")
@@ -276,31 +259,11 @@ class Experiment:
 
     def _summarize(self, status: str, *, error: str | None = None) -> None:
         """Write summary.json as things stand."""
-        state, progress = self.state, self.state.progress
-        best = {"metric": progress.metric, "mode": progress.mode, **progress.best} if progress.best else None
-        reached = progress.reached or {"step": None, "time": None}
-        self.summary = {
-            "run": self.directory.name,
-            "name": self.spec.name,
-            "status": status,
-            "config_hash": self.spec.config_hash(),
-            "epochs": state.epoch,
-            "steps": state.step,
-            "parameters": sum(p.numel() for p in state.model.parameters()),
-            "train_time": state.time,
-            "wall_time": self._wall_time(),
-            "samples_per_second": state.samples / state.time if state.time else None,
-            "final": self._final,
-            "best": best,
-            "target": {"reached": progress.reached is not None, **reached} if progress.target_metric else None,
-            "clipped_fraction": state.clipped_fraction,
-            "engine": "loop",
-            "error": error,
-        }
+        wall_time = self._wall_before + time.monotonic() - self._started
+        self.summary = summarized(
+            self.directory.name, self.spec, self.state, status, wall_time=wall_time, final=self._final, error=error
+        )
         self.record.summary(self.summary)
-
-    def _wall_time(self) -> float:
-        return self._wall_before + time.monotonic() - self._started
 
 
 def _made(directory: Path) -> Path:
@@ -309,10 +272,3 @@ def _made(directory: Path) -> Path:
         raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
     directory.mkdir(parents=True, exist_ok=True)
     return directory
-
-
-def _copied(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
-        for key, value in tensors.items()
-    }

@@ -4,7 +4,6 @@ judged takes none."""
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,11 +13,12 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from optrun.components.choice import OptimizerChoice
 from optrun.components.data import Data, fetch
+from optrun.components.memory import machine_memory
 from optrun.errors import UsageError
 
 __all__ = ["is_weightless", "room_for", "sized", "unfused"]
 
-MOST_TENSORS = 10_000
+MOST_TENSORS = 5_000
 """Parameter tensors of a model: more would take longer to build than anyone waits for."""
 
 LIGHT = 2**27
@@ -36,7 +36,7 @@ def room_for(model: str, memory: int | None = None) -> Iterator[None]:
 
     torch registers a parameter before the initialisation touches its memory.
     """
-    most = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    most = memory or machine_memory()
     taken = tensors = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
