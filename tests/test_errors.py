@@ -126,7 +126,7 @@ def test_an_optimizer_of_a_package_that_is_not_installed(tmp_path: Path) -> None
         ),
         (
             "scheduler: {name: SequentialLR, milestones: [90], schedulers: [LinearLR, LinearLR]}\n",
-            ["the run ends after 3 epochs, before SequentialLR comes to its milestone 90"],
+            ["the run ends after 3 epochs, before SequentialLR comes to milestone 90"],
         ),
         ("device: cpu\nprecision: bf16\n", ["bf16 is usually slower than fp32 on a CPU"]),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Curve", "Panel", "log_helps"]
+__all__ = ["Curve", "Panel", "Point", "log_helps", "means"]
 
 Point = tuple[float, float]
 

@@ -134,7 +134,8 @@ def _result(run: Run, rows: Sequence[Row]) -> dict[str, str]:
     if isinstance(epochs, int) and run.status != "completed":
         ends = _epochs([row for row in rows if "val/loss" in row], run.config)
         total = ends[1] * epochs if 1 in ends else None
-    last = [f"{key} {brief(value)}" for key, value in (summary.get("final") or {}).items() if key.startswith("val/")]
+    final: dict[str, float] = run.summary.get("final") or {}
+    last = [f"{key} {brief(value)}" for key, value in final.items() if key.startswith("val/")]
     said = conclusions(summary, total if isinstance(total, int) else None)
     if last:
         said["last"] = ", ".join(last)

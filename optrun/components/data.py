@@ -14,7 +14,7 @@ from optrun.components.splits import cut_at_random, cut_off_the_end
 from optrun.components.transforms import Augment, Chain, Transforms, plan
 from optrun.errors import UsageError
 
-__all__ = ["Data", "Dataset", "Examples", "Kind", "OnDisk", "Part", "fetch", "prepare"]
+__all__ = ["Data", "Dataset", "Examples", "Kind", "OnDisk", "Part", "Task", "fetch", "prepare"]
 
 Task = Literal["classification", "regression", "language_model"]
 Kind = Literal["table", "images", "array", "passages", "characters"]

@@ -251,7 +251,7 @@ def summed(criterion: Criterion) -> Criterion:
     """
     if not hasattr(criterion, "reduction"):
         return lambda outputs, targets: criterion(outputs, targets) * len(targets)
-    sums = copy.copy(criterion)
+    sums: Any = copy.copy(criterion)
     sums.reduction = "sum"
     return sums
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optrun.components.transforms import Augment, Chain, stack
 
-__all__ = ["Examples", "OnDisk", "Part", "fetch", "fingerprint", "labels", "subset", "whole"]
+__all__ = ["Examples", "OnDisk", "Part", "fetch", "fingerprint", "in_unit_interval", "labels", "subset", "whole"]
 
 
 @dataclass(frozen=True)

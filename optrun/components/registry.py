@@ -31,12 +31,15 @@ __all__ = [
     "Registry",
     "UnknownName",
     "datasets",
+    "either",
     "functions",
     "losses",
     "metrics",
     "models",
+    "near",
     "optimizers",
     "schedulers",
+    "snake_case",
     "transforms",
 ]
 

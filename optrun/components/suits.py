@@ -7,7 +7,7 @@ import math
 from optrun.components.data import Data, Kind
 from optrun.errors import UsageError
 
-__all__ = ["require"]
+__all__ = ["describe", "features", "require"]
 
 _MODELS_FOR: dict[Kind, str] = {
     "table": "linear or mlp",

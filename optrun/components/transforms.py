@@ -23,7 +23,7 @@ from optrun.components.memory import require_memory
 from optrun.components.torchvision_catalog import is_random, transform_definitions
 from optrun.errors import UsageError
 
-__all__ = ["Augment", "Chain", "Transforms", "plan"]
+__all__ = ["Augment", "Chain", "Transforms", "plan", "stack"]
 
 Transforms = Sequence[Choice] | Mapping[str, Sequence[Choice]]
 

@@ -123,7 +123,8 @@ def _set(edited: Document, source: str, parts: list[str], value: Any) -> None:
         path = (*path, _index(container, part, path, place))
         container = _inside(edited, container, path, place)
     path = (*path, _index(container, parts[-1], path, place))
-    container[path[-1]] = value
+    key: Any = path[-1]
+    container[key] = value
     _put_at(edited, path, place)
     other = _OTHER_LENGTH.get(parts[0])
     if other and other in edited.data and len(path) == 1 and value is not None:

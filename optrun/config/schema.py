@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
@@ -137,6 +138,7 @@ def _reference(kind: str, *others: str) -> dict[str, Any]:
     return {"anyOf": [reference, *(allowed[other] for other in others)]}
 
 
+@functools.cache
 def _of_type(kind: Any) -> dict[str, Any]:
     try:
         return TypeAdapter(kind).json_schema()

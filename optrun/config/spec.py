@@ -16,7 +16,7 @@ from optrun.components.registry import KINDS
 from optrun.config.document import Document, dotted
 from optrun.errors import Problem
 
-__all__ = ["EarlyStop", "Spec", "Steps", "Target"]
+__all__ = ["OUTSIDE_THE_HASH", "Count", "EarlyStop", "Spec", "Steps", "Target"]
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]

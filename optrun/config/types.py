@@ -159,7 +159,7 @@ def _read(node: ast.expr) -> Any:
 def _subscripted(name: str, inside: ast.expr) -> Any:
     items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
     if name == "Literal":
-        return Literal[tuple(ast.literal_eval(item) for item in items)]
+        return Literal[tuple(ast.literal_eval(item) for item in items)]  # type: ignore[valid-type]
     if name in ("Optional", "Union"):
         return _union([*items, ast.Constant(None)] if name == "Optional" else items)
     if name in _LISTS:

@@ -47,29 +47,35 @@ def judge_data(spec: Spec, data: Data) -> None:
 
 def _data_problems(spec: Spec, data: Data) -> Iterator[Problem]:
     examples = len(data.train)
+    micro_batches = math.ceil(examples / spec.dataset.batch_size)
     if spec.dataset.batch_size > examples:
         message = f"must be at most {examples}, the examples of the training part, not {spec.dataset.batch_size}"
         yield spec.problem(("dataset", "batch_size"), message)
-    micro_batches = math.ceil(examples / spec.dataset.batch_size)
-    if spec.accumulate > micro_batches:
+    elif spec.accumulate > micro_batches:
         message = f"must be at most {micro_batches}, the micro-batches of an epoch, not {spec.accumulate}"
         yield spec.problem(("accumulate",), message)
     for index, choice in enumerate(spec.metrics):
-        metric = metrics.find(choice.name).load()
-        if data.task in getattr(metric, "tasks", (data.task,)):
+        if not _judges(choice.name, data):
+            able = [name for name in metrics.names() if _judges(name, data)]
+            task = f"a {data.task.replace('_', ' ')}"
+            message = f"{choice.name} cannot judge {task}, which {data.name} is; use {either(able)}"
+            yield spec.problem(("metrics", index), message)
+        elif _gives_scores(spec):
             try:
                 with located(spec, "metrics", index):
-                    metric(*_two_examples(data), **choice.settings)
+                    metrics.find(choice.name).load()(*_two_examples(data), **choice.settings)
             except ConfigError as refused:
                 yield from refused.problems
-        else:
-            able = [m for m in metrics.names() if data.task in getattr(metrics.find(m).load(), "tasks", (data.task,))]
-            message = f"{choice.name} cannot judge {_task(data)}, which {data.name} is; use {either(able)}"
-            yield spec.problem(("metrics", index), message)
 
 
-def _task(data: Data) -> str:
-    return {"language_model": "a language model", "regression": "a regression"}.get(data.task, f"a {data.task}")
+def _judges(metric: str, data: Data) -> bool:
+    return data.task in getattr(metrics.find(metric).load(), "tasks", (data.task,))
+
+
+def _gives_scores(spec: Spec) -> bool:
+    """Whether the outputs are the scores that torch's criteria take, as they may not be with a loss and a model of
+    the user's own."""
+    return spec.loss.name in losses.FORMS or models.find(spec.model.name).origin in ("optrun", "torchvision")
 
 
 def _two_examples(data: Data, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -108,6 +114,8 @@ def _judge_outputs(name: str, model: nn.Module, data: Data) -> None:
 
 def judge_loss(spec: Spec, data: Data, criterion: losses.Criterion, device: torch.device, dtype: torch.dtype) -> None:
     """The loss on two examples. Raises what it raises, and ValueError when it gives more than one number."""
+    if not _gives_scores(spec):
+        return
     outputs, targets = _two_examples(data, device)
     targets = losses.targets_for(spec.loss.name, data.task, targets, data.num_classes, dtype=dtype)
     loss = criterion(outputs.to(dtype), targets)
@@ -139,7 +147,7 @@ def _try_step(name: str, device: torch.device, sparse: bool, settings: Mapping[s
     for gradient in gradients:
         weight.grad = gradient
         try:
-            optimizer.step(lambda: torch.ones(()))
+            optimizer.step(lambda: torch.ones(())) if name in optimizing.NEEDS_CLOSURE else optimizer.step()
         except RuntimeError as refused:
             raise UsageError(f"{name} cannot take a step with this: {refused}") from refused
 
@@ -157,7 +165,7 @@ def judge_schedule(spec: Spec, built: Sequence[Optimizer], steps: int, steps_per
         return
     interval = interval_of(spec.scheduler)
     horizon = steps if interval == "step" else math.ceil(steps / steps_per_epoch)
-    _judge_lengths(spec, horizon)
+    _judge_lengths(spec, interval, horizon)
 
     def schedule(choice: SchedulerChoice) -> Schedule:
         beside = [_like(optimizer) for optimizer in built]
@@ -201,18 +209,18 @@ def _works(use: Use, settings: Mapping[str, Any]) -> bool:
 
 
 def _like(optimizer: Optimizer) -> Optimizer:
-    """An optimizer with the same groups, on small weights."""
+    """What a scheduler sees of an optimizer: its groups, here on small weights, and its defaults."""
     groups = [{**group, "params": [nn.Parameter(torch.zeros(2, 2))]} for group in optimizer.param_groups]
-    return type(optimizer)(groups)  # type: ignore[call-arg]
+    return Optimizer(groups, dict(optimizer.defaults))
 
 
-def _judge_lengths(spec: Spec, horizon: int) -> None:
+def _judge_lengths(spec: Spec, interval: str, horizon: int) -> None:
     """Schedules that do not end with the run. Raises ConfigError for OneCycleLR, which cannot go on; else warns."""
     for path, choice in schedulers_of(spec):
         settings, outermost = choice.settings, path == ("scheduler",)
         if choice.name == "OneCycleLR" and outermost:
-            key = "total_steps" if settings.get("total_steps") is not None else "epochs"
-            length = settings.get("total_steps") or settings.get("epochs", 0) * settings.get("steps_per_epoch", 0)
+            total, epochs, per_epoch = (settings.get(k) for k in ("total_steps", "epochs", "steps_per_epoch"))
+            key, length = ("total_steps", total) if total is not None else ("epochs", (epochs or 0) * (per_epoch or 0))
             if isinstance(length, int) and 0 < length < horizon:
                 message = f"OneCycleLR ends after {length} steps, and the run takes {horizon}; leave it out to fit"
                 raise ConfigError([spec.problem((*path, key), message)])
@@ -225,7 +233,6 @@ def _judge_lengths(spec: Spec, horizon: int) -> None:
             )
         if choice.name == "SequentialLR" and milestones and milestones[-1] >= horizon:
             warnings.warn(
-                f"the run ends after {horizon} {interval_of(spec.scheduler)}s, before SequentialLR comes to its "
-                f"milestone {milestones[-1]}",
+                f"the run ends after {horizon} {interval}s, before SequentialLR comes to milestone {milestones[-1]}",
                 stacklevel=2,
             )

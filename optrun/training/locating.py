@@ -54,7 +54,8 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """The error in one line, without the C++ below it."""
-    words = " ".join(str(error).partition("Exception raised from")[0].split()).removesuffix(".")
+    said = error.args[-1] if isinstance(error, ArithmeticError) and error.args else error  # (34, "out of range")
+    words = " ".join(str(said).partition("Exception raised from")[0].split()).removesuffix(".")
     if "Overflow when unpacking long" in words or "Storage size calculation overflowed" in words:
         return "this takes more memory than there can be; make it smaller"
     asked = re.search(r"you tried to allocate (\d+) bytes|Unable to allocate ([\d.]+) ([KMGTPE]iB)", words)
@@ -77,7 +78,7 @@ def _blamed(spec: Spec, path: KeyPath, message: str) -> KeyPath:
     settings = list(_settings(_at(spec, path), path))
     named = [where for where, _ in settings if _names(message, where[-1])]
     quoted = [where for where, value in settings if _quotes(message, value)]
-    found = [where for where in named if where in quoted] or named or quoted or [path]
+    found = named or quoted or [path]
     deepest = max(found, key=len)
     if all(deepest[: len(where)] == where for where in found):
         return deepest
@@ -118,7 +119,7 @@ def _at(spec: Spec, path: KeyPath) -> Any:
     """What stands at `path`: a choice, a mapping of settings, a setting."""
     value: Any = spec
     for part in path:
-        inside = value.settings if isinstance(value, Choice) else value
+        inside: Any = value.settings if isinstance(value, Choice) else value
         held = isinstance(part, int) or (isinstance(inside, Mapping) and part in inside)
         value = inside[part] if held else getattr(value, str(part), None)
     return value

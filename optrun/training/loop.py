@@ -23,7 +23,7 @@ from optrun.training.evaluation import evaluate
 from optrun.training.events import Evaluated, Event, Stepped
 from optrun.training.state import State
 
-__all__ = ["fit"]
+__all__ = ["evaluation_is_due", "fit", "train_step"]
 
 
 def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:

@@ -1,0 +1,135 @@
+"""What a command does not need is not imported: torch alone is seconds, and a misspelt word is no reason to wait.
+
+`python tests/test_startup.py` prints the CPU seconds of each command.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cases import GOOD, Case
+
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "PIL", "plotext", "jsonschema"}
+
+COMMANDS: dict[str, tuple[list[str], int]] = {
+    "help": (["--help"], 0),
+    "help of train": (["train", "--help"], 0),
+    "no command": ([], 2),
+    "version": (["--version"], 0),
+    "list without runs": (["list"], 0),
+    "list": (["list", "--runs-dir", "with-one"], 0),
+    "list as JSON": (["list", "--runs-dir", "with-one", "--json"], 0),
+    "show": (["show", "with-one/first"], 0),
+    "show as JSON": (["show", "with-one/first", "--json"], 0),
+    "a run that is not there": (["show", "nothing"], 2),
+    "components": (["components"], 0),
+    "components of a kind": (["components", "optimizers"], 0),
+    "one component": (["components", "schedulers", "OneCycleLR"], 0),
+    "one of torchvision's": (["components", "models", "resnet18"], 0),
+    "schema": (["schema"], 0),
+    "init": (["init", "new.yaml"], 0),
+    "no file": (["check", "none.yaml"], 2),
+    "wrong text": (["check", "text.yaml"], 2),
+    "wrong key": (["check", "key.yaml"], 2),
+    "wrong name": (["check", "name.yaml"], 2),
+    "wrong setting": (["check", "setting.yaml"], 2),
+    "wrong type": (["check", "type.yaml"], 2),
+    "wrong value": (["check", "value.yaml"], 2),
+    "wrong together": (["check", "together.yaml"], 2),
+    "wrong override": (["check", "good.yaml", "optimizer.lrr=1"], 2),
+    "training of what is wrong": (["train", "setting.yaml"], 2),
+    "schedule of what is wrong": (["schedule", "setting.yaml"], 2),
+    "range test of what is wrong": (["lr-find", "setting.yaml"], 2),
+}
+"""Command lines that need no torch, and their exit codes."""
+
+CONFIGS = {
+    "good": "",
+    "text": "model: {name: mlp, hidden: [32}\n",
+    "key": "sede: 1\n",
+    "name": "optimizer: {name: SDG, lr: 0.1}\n",
+    "setting": "optimizer: {name: SGD, lr: 0.1, momentun: 0.9}\n",
+    "type": "model: {name: mlp, hidden: 64}\n",
+    "value": "scheduler: {name: StepLR, step_size: 0}\n",
+    "together": "optimizer: {name: Adagrad, lr: 0.1}\nscheduler: {name: OneCycleLR, max_lr: 0.1}\n",
+}
+
+RUN = """\
+import json, sys
+from optrun.cli.app import run
+code = run(sys.argv[1:])
+print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return filled(tmp_path_factory.mktemp("startup"))
+
+
+def filled(folder: Path) -> Path:
+    """The folder, with the configs and a directory of one finished run in it."""
+    for name, changes in CONFIGS.items():
+        (folder / f"{name}.yaml").write_text(Case("", changes).config())
+    run = folder / "with-one" / "first"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(GOOD)
+    (run / "metrics.jsonl").write_text('{"step": 23, "epoch": 1, "time": 0.5, "val/loss": 1.0, "val/accuracy": 0.9}\n')
+    best = {"metric": "val/accuracy", "mode": "max", "value": 0.9, "step": 23, "epoch": 1}
+    (run / "summary.json").write_text(json.dumps({"name": "first", "status": "completed", "epochs": 1, "best": best}))
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_heavy_is_imported(name: str, folder: Path) -> None:
+    arguments, code = COMMANDS[name]
+    done = subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=folder, capture_output=True, text=True)
+    got, modules = json.loads(done.stderr.splitlines()[-1])
+    assert got == code, done.stderr
+    assert HEAVY & set(modules) == set()
+
+
+def test_importing_optrun_costs_nothing() -> None:
+    program = "import sys; before = set(sys.modules); import optrun; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = {name.partition(".")[0] for name in json.loads(done.stdout.replace("'", '"'))}
+    assert modules & (HEAVY | {"pydantic", "yaml", "typer", "rich"}) == set()
+
+
+def test_a_name_is_found_without_reading_all_the_others() -> None:
+    """optrun's own models and one optimizer need neither torchvision's models nor the other optimizers."""
+    program = (
+        "from optrun.components.registry import models, optimizers\n"
+        "from optrun.components.signatures import parsed\n"
+        "models.find('mlp').signature, optimizers.find('sgd').signature\n"
+        "read = parsed.cache_info().currsize\n"
+        "models.names(), optimizers.names()\n"
+        "print(read, parsed.cache_info().currsize)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    few, all_of_them = map(int, done.stdout.split())
+    assert few <= 10 < 30 <= all_of_them
+
+
+def cpu_seconds(arguments: Sequence[str], folder: Path) -> float:
+    """User and system time of one call."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "optrun", *arguments], cwd=folder, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        filled(Path(directory))
+        for name, (arguments, _) in COMMANDS.items():
+            times = sorted(cpu_seconds(arguments, Path(directory)) for _ in range(7))
+            print(f"{name:28} {statistics.median(times):5.2f} s  ({times[0]:.2f} to {times[-1]:.2f}, of 7)")
