@@ -22,7 +22,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 DOCS = Path(__file__).parent
-WIDTH = 92
+WIDTH = 84
 TERMINAL = {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
 
 THEME = TerminalTheme(

@@ -13,6 +13,7 @@ OptrunError                 1   anything below
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -89,8 +90,8 @@ class Diverged(OptrunError):
 
     exit_code = 3
 
-    def __init__(self, step: int, loss: float, epoch: int) -> None:
-        self.step, self.loss, self.epoch = step, loss, epoch
+    def __init__(self, step: int, loss: float, epoch: int, lr: float | Sequence[float]) -> None:
+        self.step, self.loss, self.epoch, self.lr = step, loss, epoch, lr
         super().__init__(f"the loss is {loss} at step {step}: the run has diverged; try a lower lr or clip_norm")
 
 

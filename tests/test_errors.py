@@ -166,6 +166,14 @@ def residual(data, *, width: int = 4):
         return torch.nn.Flatten()
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, width))
 
+class Odd(torch.optim.SGD):
+    def step(self):
+        raise self.no_such_thing
+
+@optrun.optimizers.register
+def strange(params, *, lr: float = 0.1):
+    return Odd(params, lr)
+
 @optrun.losses.register
 def apart(outputs, targets):
     return outputs[:, 0]
@@ -199,14 +207,19 @@ def missing(*, path: str):
         ("model: {name: residual, width: x}\n", "5:25: model.width: must be a whole number, not 'x'"),
         ("model: residule\n", "5:1: model: there is no model 'residule'; did you mean residual?"),
         ("loss: apart\n", "6:1: loss: apart must give one number, the mean over its batch"),
-        ("metrics: [share]\n", "7:11: metrics.0: division by zero (ZeroDivisionError at parts.py:22)"),
+        ("metrics: [share]\n", "7:11: metrics.0: division by zero (ZeroDivisionError at parts.py:30)"),
+        (
+            "optimizer: {name: strange, lr: 0.2}\n",
+            "8:1: optimizer: strange cannot take a step with this: 'Odd' object has no attribute 'no_such_thing' "
+            "(AttributeError at parts.py:18)",
+        ),
         (
             "dataset: {name: odd, batch_size: 2}\n",
             "4:1: dataset: data set odd: a target is [3], and there are 3 classes, from 0 on",
         ),
         (
             "dataset: {name: missing, path: x.csv, batch_size: 2}\n",
-            "4:26: dataset.path: [Errno 2] No such file or directory: '$PWD/x.csv' (FileNotFoundError at parts.py:30)",
+            "4:26: dataset.path: [Errno 2] No such file or directory: '$PWD/x.csv' (FileNotFoundError at parts.py:38)",
         ),
     ],
 )

@@ -71,7 +71,8 @@ def measured(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 def test_all_names_exactly_the_metrics() -> None:
     marked = {name for name, value in vars(metrics).items() if hasattr(value, "tasks") and callable(value)}
-    assert sorted(marked - {"Metric"}) == metrics.__all__ == registry.names()
+    own = [name for name in registry.names() if registry.find(name).origin == "optrun"]  # other tests register some
+    assert sorted(marked - {"Metric"}) == metrics.__all__ == own
     assert set(CLASSIFYING) | set(REGRESSING) | set(READING) == set(ALL)
 
 

@@ -473,10 +473,10 @@ def test_a_directory_with_a_run_is_not_trained_in(short: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("optimizer.lr=0.2", "optimizer"),
+        ("optimizer.lr=0.2", "optimizer.lr"),
         ("seed=1", "seed"),
-        ("dataset.batch_size=32", "dataset"),
-        ("model.hidden=[8]", "model"),
+        ("dataset.batch_size=32", "dataset.batch_size"),
+        ("model.hidden=[8]", "model.hidden"),
         ("clip_norm=2", "clip_norm"),
         ("eval_every=2", "eval_every"),
         ("precision=fp64", "precision"),
@@ -680,3 +680,17 @@ def test_process_is_clean_after_a_stop(short: Path, tmp_path: Path) -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert not torch.are_deterministic_algorithms_enabled()
     assert sorted(os.listdir(tmp_path / "run" / "checkpoints")) == ["best.pt", "last.pt"]
+
+
+def test_a_completed_run_refuses_what_would_be_forgotten(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", {**DIGITS_MLP, "epochs": 1})
+    run = optrun.train(config, run_dir=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"override notes=hi: notes: the run is complete and stays as it is"):
+        optrun.resume(run.path, ["notes=hi"])
+
+
+def test_a_refusal_points_at_the_setting(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", {**DIGITS_MLP, "epochs": 1})
+    run = optrun.train(config, run_dir=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"override optimizer\.lr=7: optimizer\.lr: cannot be changed by a resume"):
+        optrun.resume(run.path, ["optimizer.lr=7", "epochs=2"])

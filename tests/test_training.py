@@ -242,6 +242,7 @@ def test_divergence(log_every: int, tmp_path: Path, capsys: pytest.CaptureFixtur
     rows = strict_rows(run)
     assert (rows[-1]["step"], rows[-1]["epoch"]) == (step, (step - 1) // STEPS_PER_EPOCH)
     assert rows[-1]["train/loss"] in ("NaN", "Infinity")
+    assert rows[-1]["lr"] == 10.0
     assert [row["step"] for row in rows[:-1] if "train/loss" in row] == list(range(log_every, step, log_every))
     assert all(math.isfinite(row["train/loss"]) for row in rows[:-1] if "train/loss" in row)
     assert run.summary["steps"] == step - 1

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Choice", "DatasetChoice", "OptimizerChoice", "SchedulerChoice"]
+__all__ = ["VAL_FRACTION", "Choice", "DatasetChoice", "OptimizerChoice", "SchedulerChoice"]
+
+VAL_FRACTION = 0.2
+"""The share of the training part that becomes the validation part of a data set that brings none."""
 
 
 @dataclass(frozen=True)

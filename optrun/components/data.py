@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from optrun.components.choice import VAL_FRACTION
 from optrun.components.parts import Examples, OnDisk, Part, fetch, fingerprint, in_unit_interval, labels, subset, whole
 from optrun.components.splits import cut_at_random, cut_off_the_end
 from optrun.components.transforms import Augment, Chain, Transforms, plan
@@ -127,7 +128,9 @@ def _parts(
     if test_fraction is not None:
         train, test = _cut(dataset, train, test_fraction, "test_fraction", seed, stream=0)
     if val is None:
-        train, val = _cut(dataset, train, 0.2 if val_fraction is None else val_fraction, "val_fraction", seed, stream=1)
+        train, val = _cut(
+            dataset, train, VAL_FRACTION if val_fraction is None else val_fraction, "val_fraction", seed, stream=1
+        )
     return train, val, test
 
 

@@ -6,13 +6,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_validator
 
-from optrun.components.choice import Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
+from optrun.components.choice import VAL_FRACTION, Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
 from optrun.components.registry import KINDS
+from optrun.components.schedulers import HORIZONS, interval_of
 from optrun.config.document import Document, dotted
 from optrun.errors import Problem
 
@@ -162,6 +164,8 @@ class Spec(BaseModel):
     def config_hash(self) -> str:
         """SHA-256 (hex) of what this run computes: two configs that mean the same have the same hash."""
         given = {key: value for key, value in self.resolved().items() if key not in OUTSIDE_THE_HASH}
+        if self.early_stop:
+            given["early_stop"]["mode"] = self.early_stop.mode or self.mode_of(self.early_stop.metric)
         changed = {key: value for key, value in given.items() if value != Spec.model_fields[key].default}
         choices = {key: getattr(self, key) for key in changed if key in _KINDS_OF}
         essence = {key: _essential(_KINDS_OF.get(key, ""), value) for key, value in (changed | choices).items()}
@@ -209,7 +213,7 @@ def _essential(kind: str, value: Any) -> Any:
         kept: dict[str, Any] = {"name": value.name}
         for key, item in {**value.settings, **value.own()}.items():
             essence = _essential(_KINDS_OF.get(key, inside), item)
-            if key not in defaults or essence != defaults[key]:
+            if (key not in defaults or essence != defaults[key]) and not _goes_without_saying(value, key, item):
                 kept[key] = essence
         return kept
     if isinstance(value, Mapping):
@@ -219,3 +223,15 @@ def _essential(kind: str, value: Any) -> Any:
     if isinstance(value, float):
         return str(value) if not math.isfinite(value) else int(value) if value.is_integer() else value
     return value
+
+
+def _goes_without_saying(choice: Choice, key: str, value: Any) -> bool:
+    """Whether one of optrun's own keys says what holds when it is left out."""
+    if isinstance(choice, DatasetChoice):
+        return key == "val_fraction" and value == VAL_FRACTION
+    if not isinstance(choice, SchedulerChoice):
+        return False
+    implied = {"metric": "val/loss", "interval": interval_of(replace(choice, interval=None))}
+    if choice.name in HORIZONS:
+        implied[HORIZONS[choice.name]] = "run"
+    return key in implied and implied[key] == value

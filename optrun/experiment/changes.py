@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from optrun.components.schedulers import uses_horizon
 from optrun.config.loading import load
@@ -11,7 +13,7 @@ from optrun.errors import ConfigError, UsageError
 from optrun.runs import reader
 from optrun.runs.layout import Layout
 
-__all__ = ["CHANGEABLE", "as_it_was", "refuse_changes"]
+__all__ = ["CHANGEABLE", "as_it_was", "refuse_any", "refuse_changes"]
 
 CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
 """What a resume may set otherwise: the length, and how the run is watched."""
@@ -19,11 +21,10 @@ CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoi
 
 def refuse_changes(before: Spec, after: Spec) -> None:
     """A resume may make a run longer, but not another run. Raises ConfigError naming each key that would."""
-    old, new = before.resolved(), after.resolved()
     problems = [
-        after.problem((key,), "cannot be changed by a resume; start a new run with `optrun train`")
-        for key in old.keys() | new.keys()
-        if old.get(key) != new.get(key) and key not in CHANGEABLE
+        after.problem(path, "cannot be changed by a resume; start a new run with `optrun train`")
+        for path in differences(before.resolved(), after.resolved())
+        if path[0] not in CHANGEABLE
     ]
     if (before.epochs, before.steps) != (after.epochs, after.steps) and after.scheduler:
         key = "epochs" if after.epochs else "steps"
@@ -33,6 +34,23 @@ def refuse_changes(before: Spec, after: Spec) -> None:
             problems.append(after.problem((key,), message))
     if problems:
         raise ConfigError(problems)
+
+
+def refuse_any(before: Spec, after: Spec) -> None:
+    """A completed run is left as it is: a change is refused, not forgotten. Raises ConfigError."""
+    message = "the run is complete and stays as it is; epochs=N or steps=N would make it longer"
+    problems = [after.problem(path, message) for path in differences(before.resolved(), after.resolved())]
+    if problems:
+        raise ConfigError(problems)
+
+
+def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of keys at which two configs differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in old.keys() | new.keys():
+            yield from differences(old.get(key), new.get(key), (*path, key))
+    elif old != new:
+        yield path
 
 
 def as_it_was(directory: Path) -> Spec:

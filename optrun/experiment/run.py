@@ -24,7 +24,7 @@ from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
 from optrun.errors import Diverged, Interrupted, RunError, UsageError
 from optrun.experiment.best import Best
-from optrun.experiment.changes import as_it_was, refuse_changes
+from optrun.experiment.changes import as_it_was, refuse_any, refuse_changes
 from optrun.experiment.signals import StopRequest
 from optrun.experiment.summary import summarized
 from optrun.runs import checkpoint, environment, reader
@@ -114,6 +114,7 @@ class Experiment:
         try:
             status = reader.read(directory).summary.get("status")
             if status == "completed" and not longer:
+                refuse_any(before, spec)
                 lock.release()
                 return None
             spec, state, batches = prepare_run(spec)
@@ -248,8 +249,8 @@ class Experiment:
         self._summarize("completed")
 
     def _diverged(self, diverged: Diverged) -> None:
-        row = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time, "train/loss": diverged.loss}
-        self.record.row(row)
+        when = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time}
+        self.record.row({**when, "train/loss": diverged.loss, "lr": diverged.lr})
         self._summarize("diverged", error=str(diverged))
 
     def _interrupt(self) -> None:

@@ -124,7 +124,7 @@ def judge_loss(spec: Spec, data: Data, criterion: losses.Criterion, device: torc
 
 
 def judge_optimizer(spec: Spec, model: nn.Module, device: torch.device) -> None:
-    """A step of the same optimizer on a small weight: torch refuses some settings (differentiable, capturable, fused)
+    """Steps of the same optimizer on a small weight: torch refuses some settings (differentiable, capturable, fused)
     only in `step`, and does not look at those of groups. Raises ConfigError."""
     sparse = bool(optimizing.sparse_names(model))
     for path, choice in optimizers_of(spec):
@@ -137,19 +137,29 @@ def judge_optimizer(spec: Spec, model: nn.Module, device: torch.device) -> None:
 
 
 def _try_step(name: str, device: torch.device, sparse: bool, settings: Mapping[str, Any]) -> None:
-    weight = nn.Parameter(torch.zeros(2, 2, device=device))
+    weight = nn.Parameter(torch.ones(2, 2, device=device))
     optimizer = optimizers.find(name).load()([weight], **settings)
     if name.partition(".")[0] in optimizers.prefixes:
         return
-    gradients = [] if name == "SparseAdam" else [torch.ones_like(weight)]
+    if name != "SparseAdam":
+        _descend(name, optimizer, weight, torch.Tensor.clone)
     if sparse and name in optimizing.TAKES_SPARSE:
-        gradients.append(torch.ones_like(weight).to_sparse(1))
-    for gradient in gradients:
-        weight.grad = gradient
-        try:
-            optimizer.step(lambda: torch.ones(())) if name in optimizing.NEEDS_CLOSURE else optimizer.step()
-        except RuntimeError as refused:
-            raise UsageError(f"{name} cannot take a step with this: {refused}") from refused
+        _descend(name, optimizer, weight, lambda gradient: gradient.to_sparse(1))
+
+
+def _descend(name: str, optimizer: Optimizer, weight: nn.Parameter, as_gradient: Callable[[Tensor], Tensor]) -> None:
+    """Three steps down a parabola, whose gradient is the weight itself."""
+
+    def evaluate() -> Tensor:
+        weight.grad = as_gradient(weight.detach())
+        return weight.detach().square().sum() / 2
+
+    try:
+        for _ in range(3):
+            evaluate()
+            optimizer.step(evaluate) if name in optimizing.NEEDS_CLOSURE else optimizer.step()  # type: ignore[call-overload]
+    except Exception as refused:
+        raise UsageError(f"{name} cannot take a step with this: {refused}") from refused
 
 
 def _try_step_of_group(step: Use, settings: Mapping[str, Any], group: Mapping[str, Any]) -> None:
@@ -216,23 +226,40 @@ def _like(optimizer: Optimizer) -> Optimizer:
 
 def _judge_lengths(spec: Spec, interval: str, horizon: int) -> None:
     """Schedules that do not end with the run. Raises ConfigError for OneCycleLR, which cannot go on; else warns."""
-    for path, choice in schedulers_of(spec):
-        settings, outermost = choice.settings, path == ("scheduler",)
-        if choice.name == "OneCycleLR" and outermost:
+    assert spec.scheduler is not None
+    for path, choice, steps in _steps_taken(spec.scheduler, ("scheduler",), horizon):
+        settings = choice.settings
+        if choice.name == "OneCycleLR":
             total, epochs, per_epoch = (settings.get(k) for k in ("total_steps", "epochs", "steps_per_epoch"))
             key, length = ("total_steps", total) if total is not None else ("epochs", (epochs or 0) * (per_epoch or 0))
-            if isinstance(length, int) and 0 < length < horizon:
-                message = f"OneCycleLR ends after {length} steps, and the run takes {horizon}; leave it out to fit"
+            if isinstance(length, int) and 0 < length < steps:
+                message = f"OneCycleLR ends after {length} steps, and the run takes {steps}; leave it out to fit"
                 raise ConfigError([spec.problem((*path, key), message)])
         t_max, milestones = settings.get("T_max"), settings.get("milestones")
-        if choice.name == "CosineAnnealingLR" and isinstance(t_max, int) and t_max < horizon and outermost:
+        if choice.name == "CosineAnnealingLR" and isinstance(t_max, int) and t_max < steps:
             warnings.warn(
-                f"CosineAnnealingLR rises again after T_max {t_max} and the run goes on to {horizon}; "
+                f"CosineAnnealingLR rises again after T_max {t_max} and the run goes on to {steps}; "
                 f"leave T_max out to fit the run",
                 stacklevel=2,
             )
-        if choice.name == "SequentialLR" and milestones and milestones[-1] >= horizon:
+        if choice.name == "SequentialLR" and milestones and milestones[-1] >= steps:
             warnings.warn(
-                f"the run ends after {horizon} {interval}s, before SequentialLR comes to milestone {milestones[-1]}",
+                f"the run ends after {steps} {interval}s, before SequentialLR comes to milestone {milestones[-1]}",
                 stacklevel=2,
             )
+
+
+def _steps_taken(choice: SchedulerChoice, path: KeyPath, steps: int) -> Iterator[tuple[KeyPath, SchedulerChoice, int]]:
+    """The scheduler and those nested in it, with how often each steps when the outermost steps `steps` times.
+
+    At a milestone SequentialLR starts the next member instead of stepping the one before once more.
+    """
+    yield path, choice, steps
+    nested = choice.settings.get("schedulers") or ()
+    edges = [0, *(milestone - 1 for milestone in choice.settings.get("milestones", ())), steps]
+    for index, member in enumerate(nested):
+        taken = steps
+        if choice.name == "SequentialLR":
+            start = edges[index] + (1 if index else 0)
+            taken = min(edges[index + 1], steps) - start
+        yield from _steps_taken(member, (*path, "schedulers", index), taken)

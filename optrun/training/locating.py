@@ -42,10 +42,11 @@ def located(spec: Spec, *path: str | int) -> Iterator[None]:
     except NoParameters as refused:
         raise ConfigError([spec.problem((*path, *refused.path), str(refused))]) from refused
     except Exception as error:
-        own = _line_of_the_user(error)
+        origin = error.__cause__ if isinstance(error, UsageError) and error.__cause__ else error
+        own = _line_of_the_user(origin)
         if not own and not isinstance(error, _REFUSALS):
             raise  # a fault of optrun's, to be seen whole
-        message = _sentence(error) + (f" ({type(error).__name__} at {own})" if own else "")
+        message = _sentence(error) + (f" ({type(origin).__name__} at {own})" if own else "")
         where = _blamed(spec, path, message)
         for said in (getattr(_at(spec, path[:1]), "name", ""), *where[1:]):  # the key says it already
             message = message.removeprefix(f"{said}: ")
@@ -65,7 +66,7 @@ def _sentence(error: Exception) -> str:
     return words or type(error).__name__
 
 
-def _line_of_the_user(error: Exception) -> str:
+def _line_of_the_user(error: BaseException) -> str:
     """`parts.py:12`, the last line that led to the error in a file with components of the user's; "" for none."""
     files = set().union(*(registry.files() for registry in KINDS.values()))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]

@@ -49,7 +49,7 @@ def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
         state.advance(sum(len(inputs) for inputs, _, _ in micro_batches))
         logged = state.step % spec.log_every == 0 or state.step == state.total_steps
         if logged:
-            state.recent.gather(state.step, epoch)
+            state.recent.gather(state.step)
         state.time += perf_counter() - started
         yield Stepped(state.step, state.training_row() if logged else None)
     if state.evaluated != state.step:
@@ -94,7 +94,7 @@ def forward_backward(state: State, micro_batches: list[MicroBatch]) -> Tensor:
         if share != 1.0:
             loss = loss * share
         if state.checks_every_loss and not math.isfinite(value := loss.item()):
-            raise Diverged(state.step + 1, value, state.epoch)
+            raise Diverged(state.step + 1, value, state.epoch, state.optimizer.learning_rates())
         state.optimizer.scale(loss).backward()
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None

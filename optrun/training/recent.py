@@ -25,6 +25,8 @@ class Recent:
     clip_norm: float | None = None
     losses: list[Tensor] = field(default_factory=list)
     norms: list[Tensor] = field(default_factory=list)
+    circumstances: list[tuple[int, Rates]] = field(default_factory=list)
+    """Of each of these steps, the epochs finished before it and the learning rate it used."""
     clipped: int = 0
     """Steps whose norm was above `clip_norm`, of those gathered so far."""
     last_loss: float = math.nan
@@ -37,19 +39,20 @@ class Recent:
     def add(self, loss: Tensor, grad_norm: Tensor | None, *, epoch: int, lr: Rates) -> None:
         """Remember one step: its loss and norm (scalar tensors), the epochs finished before it, what it used."""
         self.last_epoch, self.last_lr = epoch, lr
+        self.circumstances.append((epoch, lr))
         self.losses.append(loss)
         if grad_norm is not None:
             self.norms.append(grad_norm)
 
-    def gather(self, step: int, epoch: int) -> None:
+    def gather(self, step: int) -> None:
         """Fetch the values of the steps up to `step` in one transfer. Raises Diverged at the first loss that is not
         finite."""
         losses = torch.stack(self.losses).tolist() if self.losses else []
         norms = torch.stack(self.norms).tolist() if self.norms else []
-        self.losses, self.norms = [], []
-        for index, loss in enumerate(losses):
+        for index, (loss, (epoch, lr)) in enumerate(zip(losses, self.circumstances)):
             if not math.isfinite(loss):
-                raise Diverged(step - len(losses) + 1 + index, loss, epoch)
+                raise Diverged(step - len(losses) + 1 + index, loss, epoch, lr)
+        self.losses, self.norms, self.circumstances = [], [], []
         if self.clip_norm is not None:
             self.clipped += sum(norm > self.clip_norm for norm in norms)
         self.last_loss = losses[-1] if losses else self.last_loss

@@ -83,7 +83,7 @@ class State:
 
     def settle(self) -> None:
         """Fetch what the latest steps left on the device. Raises Diverged; nothing may be saved before this."""
-        self.recent.gather(self.step, self.epoch)
+        self.recent.gather(self.step)
 
     def training_row(self) -> dict[str, Any]:
         """The latest step as a row of metrics.jsonl; its values must have been fetched."""
