@@ -1,4 +1,8 @@
-"""`python -m benchmarks`: each measurement prints its figures and writes them to a JSON file beside this one."""
+"""`python -m benchmarks`: each measurement prints its figures and writes them to a JSON file.
+
+The README and configs/README.md quote the files in this folder, made with `--output
+benchmarks/….json`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-FOLDER = Path(__file__).parent
 
 
 def step_cost(pairs: int) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def machine() -> dict[str, Any]:
     """On what and with what it was measured."""
     from optrun.runs.environment import describe
 
-    known = describe([], int(os.environ["OMP_NUM_THREADS"]), "cpu", FOLDER)
+    known = describe([], int(os.environ["OMP_NUM_THREADS"]), "cpu", Path())
     return {key: known[key] for key in ("cpu", "cpu_count", "os", "versions")}
 
 
@@ -49,11 +51,14 @@ def main() -> None:
     cost.add_argument("--pairs", type=int, default=51)
     results = commands.add_parser("config-results", help="what every config in configs/ reaches, over seeds")
     results.add_argument("--seeds", type=int, default=10)
+    for command in (cost, results):
+        command.add_argument("--output", metavar="FILE", type=Path, help="default: runs/benchmarks/COMMAND.json")
     chosen = parser.parse_args()
     figures = step_cost(chosen.pairs) if chosen.command == "step-cost" else config_results(chosen.seeds)
     measured_on = machine()
     print(f"  {measured_on['cpu']}, {measured_on['cpu_count']} cores, torch {measured_on['versions']['torch']}")
-    path = FOLDER / f"{chosen.command.replace('-', '_')}.json"
+    path = chosen.output or Path("runs", "benchmarks", f"{chosen.command.replace('-', '_')}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**figures, "machine": measured_on}, indent=1) + "\n", encoding="utf-8")
     print(f"  written to {path}")
 

@@ -1,11 +1,24 @@
-"""The benchmark's two sides do the same work. How fast they are is not tested."""
+"""The benchmark's two sides do the same work, and its figures are quoted as they are. How fast it is is not tested."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from benchmarks.step_cost import TURN, measure
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_optrun_and_the_bare_loop_end_with_the_same_bits() -> None:
     figures = measure(pairs=2)  # raises where a bit differs
     assert figures["same_bits_after"] == 3 * TURN * 23
     assert len(figures["ratios"]) == 2
+
+
+def test_the_readme_quotes_what_was_measured() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "step_cost.json").read_text(encoding="utf-8"))
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    ratio = figures["ratio"]
+    assert f"{ratio['median']:.2f} of its time (median of {figures['pairs']} interleaved pairs" in readme
+    assert f"quartiles {ratio['lower_quartile']:.2f} and {ratio['upper_quartile']:.2f}" in readme

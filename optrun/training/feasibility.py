@@ -177,24 +177,27 @@ def judge_schedule(spec: Spec, built: Sequence[Optimizer], steps: int, steps_per
     horizon = steps if interval == "step" else math.ceil(steps / steps_per_epoch)
     _judge_lengths(spec, interval, horizon)
 
-    def schedule(choice: SchedulerChoice) -> Schedule:
+    def use(choice: SchedulerChoice, tried: int, settings: Mapping[str, Any]) -> None:
         beside = [_like(optimizer) for optimizer in built]
-        return Schedule(replace(choice, interval=interval), beside, steps=steps, steps_per_epoch=steps_per_epoch)
+        choice = replace(choice, settings=settings, interval=interval)
+        schedule = Schedule(choice, beside, steps=steps, steps_per_epoch=steps_per_epoch)
+        _demand_finite(beside)
+        for _ in range(tried):
+            schedule.after_step()
+            schedule.after_epoch()
+            _demand_finite(beside)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about an order of steps that is only so here
         for path, member in reversed(schedulers_of(spec)):  # the innermost first, to say which one it is
             tried = min(horizon, TRIED_STEPS) if path == ("scheduler",) else 0
-            _judge_settings(spec, path, member.settings, functools.partial(_try_schedule, schedule, member, tried))
+            _judge_settings(spec, path, member.settings, functools.partial(use, member, tried))
 
 
-def _try_schedule(
-    schedule: Callable[[SchedulerChoice], Schedule], choice: SchedulerChoice, steps: int, settings: Mapping[str, Any]
-) -> None:
-    tried = schedule(replace(choice, settings=settings))
-    for _ in range(steps):
-        tried.after_step()
-        tried.after_epoch()
+def _demand_finite(built: Sequence[Optimizer]) -> None:
+    for lr in (group["lr"] for optimizer in built for group in optimizer.param_groups):
+        if not abs(float(lr)) <= torch.finfo(torch.float32).max:
+            raise UsageError(f"the learning rate becomes {float(lr):g}, which is no 32-bit number")
 
 
 Use = Callable[[Mapping[str, Any]], None]
