@@ -18,7 +18,8 @@ PAGE = re.compile(r"(?<=```text\n)\$ optrun (?P<command>[a-z-]*) ?--help\n.*?(?=
 def help_page(command: str) -> str:
     """What `optrun COMMAND --help` prints on a terminal of 100 columns without colours, below its command line."""
     arguments = [*command.split(), "--help"]
-    environment = {**os.environ, "TERMINAL_WIDTH": "100", "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    plain = {"NO_COLOR": "1", "TERM": "dumb", "FORCE_COLOR": "", "PY_COLORS": "", "GITHUB_ACTIONS": ""}
+    environment = {**os.environ, **plain, "TERMINAL_WIDTH": "100", "COLUMNS": "100"}
     done = subprocess.run(
         [sys.executable, "-m", "optrun", *arguments], env=environment, capture_output=True, check=True, encoding="utf-8"
     )
