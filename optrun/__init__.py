@@ -3,6 +3,7 @@
     spec = optrun.load("digits.yaml", {"optimizer.lr": 0.1})
     run = optrun.train(spec)
     run.summary["best"]
+    optrun.sweep("digits.yaml", grid={"optimizer.lr": [0.01, 0.1]}, seeds=3).ranking
 
     @optrun.models.register
     def residual(data, *, width: int = 48) -> torch.nn.Module: ...
@@ -33,6 +34,7 @@ __all__ = [
     "read",
     "resume",
     "schedulers",
+    "sweep",
     "train",
 ]
 
@@ -44,6 +46,7 @@ _HOME = {
     "optrun.errors": ["OptrunError"],
     "optrun.experiment": ["resume", "train"],
     "optrun.runs.reader": ["Run", "read"],
+    "optrun.sweeps": ["sweep"],
 }
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from optrun.errors import OptrunError
     from optrun.experiment import resume, train
     from optrun.runs.reader import Run, read
+    from optrun.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ OptrunError                 1   anything below
 │   ├── RunLocked           1   another process is working on the run
 │   └── CheckpointError     1   no checkpoint of the run can be read
 ├── Diverged                3   the loss is no longer a finite number
+├── TrialsFailed        4   a sweep has ended with failed trials
 └── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "RunError",
     "RunLocked",
+    "TrialsFailed",
     "UsageError",
 ]
 
@@ -96,9 +98,15 @@ class Diverged(OptrunError):
 
 
 class Interrupted(OptrunError):
-    """A signal asked the run to stop; it is checkpointed and can be resumed."""
+    """A signal asked to stop; what was running is checkpointed, and `advice` says how to go on."""
 
-    def __init__(self, signal: int, run: str) -> None:
+    def __init__(self, signal: int, advice: str) -> None:
         self.signal = signal
         self.exit_code = 128 + signal  # type: ignore[misc]
-        super().__init__(f"interrupted; go on with `optrun resume {run}`")
+        super().__init__(f"interrupted; {advice}")
+
+
+class TrialsFailed(OptrunError):
+    """A sweep has ended, and some of its trials have failed."""
+
+    exit_code = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from optrun.components.data import Examples
 from optrun.components.plugins import import_file
 from optrun.components.registry import models
 from optrun.config.loading import load
+from optrun.config.sweep import load_sweep
 from optrun.training.preparation import load_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-EVERY_CONFIG = sorted(CONFIGS.rglob("*.yaml"))
+EVERY_SWEEP = sorted(CONFIGS.glob("sweeps/*.yaml"))
+EVERY_CONFIG = sorted(set(CONFIGS.rglob("*.yaml")) - set(EVERY_SWEEP))
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +33,32 @@ def residual() -> Iterator[None]:
     models._registered.pop("residual")
 
 
-@pytest.mark.parametrize("path", EVERY_CONFIG, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*EVERY_CONFIG, *EVERY_SWEEP], ids=lambda path: path.stem)
 def test_every_config_passes_check(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(path)]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", EVERY_CONFIG, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EVERY_SWEEP, ids=lambda path: path.stem)
+def test_every_sweep_runs_in_small(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One epoch instead of many; of what is pruned, as many as there must be."""
+    epochs = "epochs=3" if "prune:" in path.read_text(encoding="utf-8") else "epochs=1"
+    arguments = ["sweep", str(path), epochs, "seeds=1", "--runs-dir", str(tmp_path), "--executor", "inline", "--json"]
+    assert run(arguments) == 0
+    counts = json.loads(capsys.readouterr().out)["counts"]
+    assert counts.keys() <= {"completed", "pruned", "diverged"}
+
+
+def test_the_tutorial_grid_is_ninety_trials() -> None:
+    sweep = load_sweep(CONFIGS / "sweeps" / "tutorial.yaml")
+    assert [len(point.trials) for point in sweep.points] == [3] * 30
+    optimizers = {point.settings["optimizer"]["name"] for point in sweep.points}
+    schedules = {getattr(point.trials[0].scheduler, "name", None) for point in sweep.points}
+    assert optimizers == {"SGD", "Adam", "RMSprop"}
+    assert schedules == {None, "StepLR", "CosineAnnealingLR", "ReduceLROnPlateau", "CyclicLR"}
+    assert {point.settings["clip_norm"] for point in sweep.points} == {None, 1.0}
+
+
+@pytest.mark.parametrize("path", [*EVERY_CONFIG, *EVERY_SWEEP], ids=lambda path: path.stem)
 def test_every_config_begins_with_a_comment_and_stands_in_the_table(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.match(r"# [A-Z]", text)

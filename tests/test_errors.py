@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import GOOD, HERE, Case, blocks, broken_cases, check, read
+from cases import GOOD, HERE, Case, blocks, broken_cases, check, is_of_sweep, read, sweep
 from torch import nn
 
 from optrun.cli.app import run
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("always::UserWarning")  # as the command
 
 @pytest.mark.parametrize("case", broken_cases().values(), ids=broken_cases().keys())
 def test_each_broken_config_is_answered_in_these_words(case: Case, tmp_path: Path) -> None:
-    assert check(case.config(), *case.overrides, folder=tmp_path) == (2, "", case.messages)
+    assert case.answer(tmp_path) == (2, "", case.messages)
 
 
 def test_the_table_covers_much_and_says_nothing_technical() -> None:
@@ -44,7 +44,8 @@ def test_the_table_covers_much_and_says_nothing_technical() -> None:
         assert case.messages, name
         for line in case.messages.splitlines():
             assert len(line) < 400, line
-            assert not re.search(r"Traceback|pydantic|Error:|object at 0x|NoneType|\b(dict|str|int)\b", line), line
+            words = re.sub(r"\{int: |\.int: |uniform, int,", "", line)  # in a search space, int is a word of optrun's
+            assert not re.search(r"Traceback|pydantic|Error:|object at 0x|NoneType|\b(dict|str|int)\b", words), line
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,26 @@ def test_the_table_covers_much_and_says_nothing_technical() -> None:
 )
 def test_files_that_are_no_config(content: bytes, message: str, tmp_path: Path) -> None:
     assert check(content, folder=tmp_path) == (2, "", f"{message}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "sweep.yaml: the config is empty; `optrun init` writes one to start from"),
+        (b"- a\n- b\n", "sweep.yaml:1:1: this is a list; a config consists of lines like 'epochs: 20'"),
+        (
+            b"base: digits.yaml\ngrid: {optimizer.lr: [0.1}\n",
+            "sweep.yaml:2:26: ',' or ']' is missing before this '}'; the '[' at column 22 is still open",
+        ),
+        (
+            GOOD.encode() + b"grid: {optimizer.lr: [0.1]}\n",
+            "sweep.yaml:11:1: grid: this is a key of a sweep, in the config of a run; "
+            "put the run below base: or in a file of its own",
+        ),
+    ],
+)
+def test_files_that_are_no_sweep(content: bytes, message: str, tmp_path: Path) -> None:
+    assert sweep(content, folder=tmp_path) == (2, "", f"{message}\n")
 
 
 @pytest.mark.parametrize(
@@ -304,9 +325,9 @@ def _rewrite() -> None:
     for path in sorted((HERE / "broken").glob("*.txt")):
         written = []
         for block in blocks(path):
-            case = read(block)
+            case = read(block, is_of_sweep(path))
             with tempfile.TemporaryDirectory() as folder:
-                code, said, complained = check(case.config(), *case.overrides, folder=Path(os.path.realpath(folder)))
+                code, said, complained = case.answer(Path(os.path.realpath(folder)))
             shown = complained if code == 2 else f"EXIT {code}\n{textwrap.indent(said + complained, '  ')}"
             kept = [line for line in block.strip("\n").split("\n") if not line.startswith("! ")]
             written.append("\n".join([*kept, *(f"! {line}" for line in shown.splitlines())]))

@@ -782,7 +782,8 @@ def test_the_environment_is_described(tmp_path: Path) -> None:
     import numpy
     import torch
 
-    described = environment.describe(["optrun", "train", "my digits.yaml"], threads=1, device="cpu", source=tmp_path)
+    around = environment.surroundings(tmp_path)
+    described = environment.describe(["optrun", "train", "my digits.yaml"], threads=1, device="cpu", around=around)
     assert described["versions"]["torch"] == torch.__version__
     assert described["versions"]["numpy"] == numpy.__version__
     assert described["command_line"] == "optrun train 'my digits.yaml'"

@@ -16,10 +16,13 @@ from jsonschema import Draft202012Validator
 
 from optrun.components.registry import KINDS, Component
 from optrun.config.document import parse
+from optrun.config.keys import field_types
 from optrun.config.loading import validate
 from optrun.config.overrides import apply
-from optrun.config.schema import json_schema
+from optrun.config.schema import json_schema, sweep_json_schema
 from optrun.config.spec import OUTSIDE_THE_HASH, Spec
+from optrun.config.sweep import load_sweep
+from optrun.config.sweep_keys import SweepKeys
 from optrun.config.types import setting_type
 from optrun.config.writing import to_yaml
 from optrun.errors import ConfigError
@@ -27,6 +30,8 @@ from optrun.errors import ConfigError
 HERE = Path(__file__).parent
 COMPONENTS = [registry.find(name) for registry in KINDS.values() for name in registry.names()]
 SCHEMA = json_schema()
+SWEEP_SCHEMA = sweep_json_schema()
+SWEEPS = sorted((HERE.parent / "configs" / "sweeps").glob("*.yaml"))
 
 
 def spec_of(text: str, *overrides: str) -> Spec:
@@ -126,6 +131,106 @@ def test_every_component_is_described(component: Component) -> None:
     assert {"name", *component.signature.names()} <= described["properties"].keys()
     required = {p.name for p in component.signature.settings if p.required} | {"name", "batch_size"}
     assert required >= set(described["required"])
+
+
+# JSON Schema of sweeps ------------------------------------------------------------------------------------------------
+
+
+def changed_sweep(changes: str) -> str:
+    return Case("", changes, of_sweep=True).config()
+
+
+def test_that_of_sweeps_is_a_json_schema() -> None:
+    Draft202012Validator.check_schema(SWEEP_SCHEMA)
+    assert json.loads(json.dumps(SWEEP_SCHEMA, allow_nan=False)) == SWEEP_SCHEMA
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_it_accepts_every_sweep_of_ours(path: Path) -> None:
+    Draft202012Validator(SWEEP_SCHEMA).validate(parse(path.read_text(encoding="utf-8"), path.name).data)
+    Draft202012Validator(SWEEP_SCHEMA).validate(as_json(load_sweep(path).resolved()))
+
+
+GOOD_SWEEPS = [
+    "",
+    "~ grid\n",
+    "~ seeds\n",
+    "seeds: [0, 3, 7]\n",
+    "seeds: null\ngrid: null\nobjective: null\nprune: null\nsearch: null\n",
+    f"base: {json.dumps({k: v for k, v in parse(GOOD, 'digits.yaml').data.items() if k != 'optimizer'})}\n"
+    "grid: {optimizer: [SGD, {name: Adam, lr: 0.1}]}\n",
+    "grid: {}\n",
+    "grid: [{optimizer: [SGD], optimizer.lr: [1, 2.5]}, {scheduler: [null, LinearLR], clip_norm: [null, 1]}]\n",
+    "grid: {epochs: [1, 2], model.hidden: [[64], [64, 64]], metrics: [[accuracy], [accuracy, f1]]}\n",
+    "prune: {min_epochs: 1}\nnotes: a\ntags: [a]\n",
+    "~ grid\nsearch: {sampler: tpe, trials: 5, space: {optimizer.lr: {log: [0.1, 1]}, epochs: {int: [1, 3]}}}\n",
+    "~ grid\nsearch: {sampler: random, trials: 5, seed: 1, batch: 2, space: {clip_norm: {choice: [null, 1]}}}\n",
+]
+
+
+@pytest.mark.parametrize("changes", GOOD_SWEEPS)
+def test_it_accepts_good_sweeps(changes: str, tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").write_text(GOOD)
+    (tmp_path / "sweep.yaml").write_text(changed_sweep(changes))
+    Draft202012Validator(SWEEP_SCHEMA).validate(parse(changed_sweep(changes), "sweep.yaml").data)
+    Draft202012Validator(SWEEP_SCHEMA).validate(as_json(load_sweep(tmp_path / "sweep.yaml").resolved()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "~ base\n",
+        "base: 3\n",
+        "base: {epochz: 3}\n",
+        "gird: {}\n",
+        "epochs: 3\n",
+        "seed: 3\n",
+        "name: a/b\n",
+        "seeds: 0\n",
+        "seeds: x\n",
+        "seeds: []\n",
+        "seeds: [1, 1]\n",
+        "seeds: [-1]\n",
+        "grid: 3\n",
+        "grid: []\n",
+        "grid: {optimizer.lr: 0.1}\n",
+        "grid: {optimizer.lr: []}\n",
+        "grid: {optimiser.lr: [0.1]}\n",
+        "grid: {optimizer: [SDG]}\n",
+        "grid: {clip_norm: [0]}\n",
+        "grid: {scheduler: [{name: StepLR}]}\n",
+        "objective: val/accuracy\n",
+        "objective: {mode: max}\n",
+        "objective: {metric: val/accuracy, mode: up}\n",
+        "prune: {eta: 3}\n",
+        "prune: {min_epochs: 0}\n",
+        "prune: {min_epochs: 1, eta: 1}\n",
+        "tags: a\n",
+        "search: {sampler: random, trials: 5, space: {optimizer.lr: {log: [0.1, 1]}}}\n",
+        "~ grid\nsearch: {}\n",
+        "~ grid\nsearch: {sampler: rnd, trials: 5, space: {optimizer.lr: {log: [0.1, 1]}}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 0, space: {optimizer.lr: {log: [0.1, 1]}}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 5, space: {}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 5, space: {optimizer.lr: [0.1, 1]}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 5, space: {optimizer.lr: {log: [0.1]}}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 5, space: {epochs: {int: [1, 2.5]}}}\n",
+        "~ grid\nsearch: {sampler: random, trials: 5, space: {epochs: {choice: []}}}\n",
+    ],
+)
+def test_it_refuses_sweeps_that_optrun_refuses(changes: str, tmp_path: Path) -> None:
+    (tmp_path / "digits.yaml").write_text(GOOD)
+    (tmp_path / "sweep.yaml").write_text(changed_sweep(changes))
+    with pytest.raises(ConfigError):
+        load_sweep(tmp_path / "sweep.yaml")
+    assert not Draft202012Validator(SWEEP_SCHEMA).is_valid(parse(changed_sweep(changes), "sweep.yaml").data)
+
+
+def test_every_key_of_a_sweep_is_described() -> None:
+    properties = SWEEP_SCHEMA["properties"]
+    assert list(properties) == list(field_types(SweepKeys))
+    inside = [properties[key]["anyOf"][0]["properties"] for key in ("search", "objective", "prune")]
+    for key, described in [item for each in [properties, *inside] for item in each.items()]:
+        assert described["description"].endswith((".", "…]}.")), key
 
 
 # config.yaml ----------------------------------------------------------------------------------------------------------

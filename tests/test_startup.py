@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from cases import GOOD, Case
 
+from optrun.config.sweep import load_sweep
+
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "PIL", "plotext", "jsonschema"}
 
 COMMANDS: dict[str, tuple[list[str], int]] = {
@@ -35,6 +37,11 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
     "one component": (["components", "schedulers", "OneCycleLR"], 0),
     "one of torchvision's": (["components", "models", "resnet18"], 0),
     "schema": (["schema"], 0),
+    "schema of a sweep": (["schema", "sweep"], 0),
+    "plan of a sweep": (["sweep", "good.yaml", "--grid", "optimizer.lr=0.1,0.2", "--dry-run"], 0),
+    "sweep of what is wrong": (["sweep", "good.yaml", "--grid", "optimizer.lr=0.1,-1"], 2),
+    "help of sweep": (["sweep", "--help"], 0),
+    "a sweep that is done": (["sweep", "done.yaml"], 0),
     "init": (["init", "new.yaml"], 0),
     "no file": (["check", "none.yaml"], 2),
     "wrong text": (["check", "text.yaml"], 2),
@@ -79,6 +86,12 @@ def filled(folder: Path) -> Path:
     """The folder, with the configs and a directory of one finished run in it."""
     for name, changes in CONFIGS.items():
         (folder / f"{name}.yaml").write_text(Case("", changes).config())
+    (folder / "done.yaml").write_text(GOOD)
+    spec = load_sweep(folder / "done.yaml").points[0].trials[0]
+    trial = folder / "runs" / spec.name / f"{spec.name}-{spec.config_hash()[:8]}"
+    trial.mkdir(parents=True)
+    (trial / "config.yaml").write_text(GOOD)
+    (trial / "summary.json").write_text(json.dumps({"status": "completed", "config_hash": spec.config_hash()}))
     run = folder / "with-one" / "first"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text(GOOD)

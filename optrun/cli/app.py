@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from optrun import __version__
-from optrun.cli import check, components, init, list_runs, lr_find, resume, schedule, schema, show, train
+from optrun.cli import check, components, init, list_runs, lr_find, resume, schedule, schema, show, sweep, train
 from optrun.errors import OptrunError
 
 __all__ = ["app", "run"]
@@ -47,6 +47,7 @@ def optrun(
 commands: dict[str, Callable[..., None]] = {
     "train": train.train,
     "resume": resume.resume,
+    "sweep": sweep.sweep,
     "list": list_runs.list_runs,
     "show": show.show,
     "check": check.check,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from optrun.cli import options
 from optrun.cli.output import Output, print_json
 
@@ -13,20 +16,65 @@ def check(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Validate a config, print it resolved with parameter count, steps and horizons; trains nothing.
+    """Validate the config of a run or of a sweep and print it resolved, with what it amounts to; trains nothing.
 
     Text, keys, names, settings and types are judged first, all at once and without torch; then what needs the data and
-    the model.
+    the model. Of a sweep, every trial is judged.
     """
     from optrun.components.plugins import import_file
+    from optrun.config.document import read
+    from optrun.config.sweep import is_sweep
+
+    for file in imports or []:
+        import_file(file)
+    judged = _check_sweep if is_sweep(read(config)) else _check_run
+    judged(config, overrides or [], Output(json, quiet))
+
+
+def _check_sweep(config: Path, overrides: Sequence[str], output: Output) -> None:
+    from optrun.config.sweep import load_sweep
+    from optrun.config.writing import to_yaml
+    from optrun.errors import ConfigError
+    from optrun.sweeps.driver import Sweep
+
+    sweep = Sweep(load_sweep(config, overrides))
+    trials = sweep.plan()
+
+    from optrun.cli.progress import warnings_as_sentences
+    from optrun.sweeps.ledger import by_point
+    from optrun.training.preparation import prepare_run
+
+    problems, steps = [], 0
+    with warnings_as_sentences(output):
+        for point in by_point(trials):
+            try:
+                _, state, _ = prepare_run(point[0].spec, to_train=False)
+                steps += state.total_steps * len(point)
+            except ConfigError as error:
+                problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    facts = {
+        "trials": sweep.planned if not trials else len(trials),
+        "points": len(by_point(trials)) if trials else None,
+        "seeds": list(sweep.spec.seeds),
+        "steps": steps if trials else None,
+        "duplicates": sweep.spec.duplicates,
+    }
+    if output.json:
+        print_json({"sweep": sweep.spec.resolved(), **facts})
+        return
+    output.results.print(to_yaml(sweep.spec.resolved()), end="", markup=False)
+    amount = f", {facts['points']:,} points, {steps:,} steps" if trials else ""
+    output.results.print(f"# {facts['trials']:,} trials{amount}", markup=False)
+
+
+def _check_run(config: Path, overrides: Sequence[str], output: Output) -> None:
     from optrun.config.loading import load
     from optrun.config.semantics import warnings
     from optrun.config.writing import to_yaml
 
-    output = Output(json, quiet)
-    for file in imports or []:
-        import_file(file)
-    spec = load(config, overrides or [])
+    spec = load(config, overrides)
 
     from optrun.cli.progress import warnings_as_sentences
     from optrun.training.preparation import prepare_run
@@ -44,7 +92,7 @@ def check(
         "device": str(state.device),
         "config_hash": spec.config_hash(),
     }
-    if json:
+    if output.json:
         print_json({"config": spec.resolved(), **facts})
         return
     output.results.print(to_yaml(spec.resolved()), end="", markup=False)

@@ -51,7 +51,8 @@ def components(
 
 def _hint(word: str) -> str:
     """What may have been meant by a kind that is none: another kind, or a component."""
-    from optrun.components.registry import KINDS, near
+    from optrun.components.naming import near
+    from optrun.components.registry import KINDS
 
     if alike := near(word, KINDS):
         return f"did you mean {alike[0]}?"

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from optrun.components.registry import losses, snake_case
+from optrun.components.naming import snake_case
+from optrun.components.registry import losses
 from optrun.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from optrun.components.registry import KINDS
 from optrun.errors import UsageError
 
 __all__ = ["import_file"]
@@ -27,6 +28,8 @@ def import_file(path: str | Path) -> dict[str, str]:
     if module_spec is None or module_spec.loader is None:
         raise UsageError(f"cannot import {path}: it is not a Python file (.py)")
     module = importlib.util.module_from_spec(module_spec)
+    for registry in KINDS.values():
+        registry.forget(str(path))  # what it registered when it was run before, and may have changed since
     sys.modules.setdefault(path.stem, module)  # so that its classes can be pickled for data-loading workers
     try:
         module_spec.loader.exec_module(module)

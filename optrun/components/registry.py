@@ -11,16 +11,16 @@ A configuration can choose among these names only: it can never name code to imp
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from optrun.components.naming import either, near, shortened, snake_case
 from optrun.components.signatures import Definition, Imported, Signature, Written, exported, parsed
 from optrun.components.torchvision_catalog import TorchvisionModel, model_candidates, transform_candidates
 from optrun.errors import UsageError
@@ -31,15 +31,12 @@ __all__ = [
     "Registry",
     "UnknownName",
     "datasets",
-    "either",
     "functions",
     "losses",
     "metrics",
     "models",
-    "near",
     "optimizers",
     "schedulers",
-    "snake_case",
     "transforms",
 ]
 
@@ -83,7 +80,7 @@ class UnknownName(UsageError):
     def __init__(self, registry: Registry, name: str) -> None:
         self.near = registry.near(name)
         hint = f"did you mean {either(self.near)}?" if self.near else f"`optrun components {registry.kind}` lists all"
-        super().__init__(f"there is no {registry.singular} {_short(name)!r}; {hint}")
+        super().__init__(f"there is no {registry.singular} {shortened(name)!r}; {hint}")
 
 
 class Registry:
@@ -105,6 +102,7 @@ class Registry:
         self.prefixes = dict(prefixes or {})
         self._find_candidates, self._fits = candidates, fits
         self._registered: dict[str, Component] = {}
+        self._verdicts: dict[str, bool] = {}  # of `fits`, by name
 
     def register(self, function: F | None = None, **attributes: Any) -> Any:
         """Decorator: make `function` known by its own name. Before its `*` stands what optrun hands in (models: the
@@ -142,18 +140,28 @@ class Registry:
         alike = near(name, {**self._plugins, **self._candidates, **self._registered}, most=9)
         return [component.name for component in map(self._find, alike) if component][:3]
 
+    def forget(self, file: str) -> None:
+        """Take out what that Python file has registered."""
+        for key, component in list(self._registered.items()):
+            if file in _files([component]):
+                del self._registered[key]
+
+    def registered_in(self) -> set[str]:
+        """The Python files of what was registered in this process, be it by `--import` or by the caller."""
+        return _files(self._registered.values())
+
     def files(self) -> set[str]:
         """The Python files of what users and installed packages have registered."""
-        found = [*self._registered.values(), *self._plugins.values()]
-        codes = [getattr(getattr(component.definition, "target", None), "__code__", None) for component in found]
-        return {code.co_filename for code in codes if code}
+        return _files([*self._registered.values(), *self._plugins.values()])
 
     def _find(self, key: str) -> Component | None:
         return self._registered.get(key) or self._built_in(key) or self._plugins.get(key)
 
     def _built_in(self, key: str) -> Component | None:
         candidate = self._candidates.get(key)
-        return candidate if candidate and self._fits(candidate.definition) else None
+        if candidate and key not in self._verdicts:
+            self._verdicts[key] = self._fits(candidate.definition)
+        return candidate if candidate and self._verdicts[key] else None
 
     @functools.cached_property
     def _candidates(self) -> dict[str, Component]:
@@ -180,38 +188,28 @@ class Registry:
         module = self.prefixes.get(prefix)
         if module is None:
             allowed = ", ".join(f"{known}.…" for known in self.prefixes)
-            raise UsageError(f"{_short(name)!r} has a prefix that is not known here; known prefixes: {allowed}")
+            raise UsageError(f"{shortened(name)!r} has a prefix that is not known here; known prefixes: {allowed}")
         try:
             package = importlib.import_module(module)
         except ImportError:
-            raise UsageError(f"{_short(name)!r} needs the package {prefix}; pip install {prefix}") from None
+            raise UsageError(f"{shortened(name)!r} needs the package {prefix}; pip install {prefix}") from None
         classes = {key.lower(): key for key in dir(package) if _is_optimizer(getattr(package, key))}
         if inner.lower() not in classes:
             hint = near(inner, classes.values())
-            raise UsageError(f"{prefix} has no {_short(inner)}" + (f"; did you mean {either(hint)}?" if hint else ""))
+            raise UsageError(
+                f"{prefix} has no {shortened(inner)}" + (f"; did you mean {either(hint)}?" if hint else "")
+            )
         real = classes[inner.lower()]
         return Component(self.kind, f"{prefix}.{real}", prefix, Imported(getattr(package, real)), ("params",))
 
 
-def near(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` of the `known` names that look like `word`, best first; else those that have it in them."""
-    word, by_lower = word.lower(), {name.lower(): name for name in known}
-    alike = difflib.get_close_matches(word, by_lower, n=most, cutoff=0.65)
-    around = [name for name in by_lower if len(word) > 2 and word in name]
-    return [by_lower[name] for name in alike or around[:most]]
-
-
-def either(names: Sequence[str]) -> str:
-    """`a`, `a or b`, `a, b or c`."""
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:59]}…"
-
-
 def _is_optimizer(value: Any) -> bool:
     return isinstance(value, type) and any(base.__name__ == "Optimizer" for base in value.__mro__[1:])
+
+
+def _files(components: Iterable[Component]) -> set[str]:
+    codes = [getattr(getattr(component.definition, "target", None), "__code__", None) for component in components]
+    return {code.co_filename for code in codes if code}
 
 
 def _same(known: Component, function: Callable[..., Any]) -> bool:
@@ -269,11 +267,6 @@ def _is_loss(written: Written) -> bool:
     forward = written.method("forward") if written.descends_from("_Loss") else None
     pair = forward is not None and len(forward.args.args) == 3
     return pair and not any(parameter.required for parameter in written.signature().settings)
-
-
-def snake_case(name: str) -> str:
-    """`CrossEntropy` → `cross_entropy`, `BCEWithLogits` → `bce_with_logits`, `L1` → `l1`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 models = Registry("models", "model", _models, _is_model)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from optrun.components.choice import Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
-from optrun.components.registry import KINDS, Component, Registry, either, near
+from optrun.components.naming import either, near
+from optrun.components.registry import KINDS, Component, Registry
 from optrun.components.schedulers import HORIZONS
 from optrun.components.signatures import Parameter
 from optrun.config.document import Document, KeyPath, dotted
@@ -50,10 +51,14 @@ RESERVED: dict[str, dict[str, tuple[Any, str]]] = {
 
 
 class ChoiceReader:
-    """Reads choices out of one document; what is wrong with them collects in `problems`."""
+    """Reads choices out of one document; what is wrong with them collects in `problems`.
 
-    def __init__(self, document: Document, folder: Path) -> None:
-        self.document, self.folder = document, folder
+    Relative paths are taken from `folder`, those of another file (by its name in places) from what
+    `folders` has for it.
+    """
+
+    def __init__(self, document: Document, folder: Path, folders: Mapping[str, Path] | None = None) -> None:
+        self.document, self.folder, self.folders = document, folder, folders or {}
         self.problems: list[Problem] = []
 
     def complain(self, path: KeyPath, message: str) -> None:
@@ -160,7 +165,10 @@ class ChoiceReader:
             return None
         value = fit(value, kind)
         is_path = isinstance(value, str) and ("Path" in parameter.annotation or parameter.name in ("root", "path"))
-        return str((self.folder / value).absolute()) if is_path else value
+        if not is_path:
+            return value
+        folder = self.folders.get(self.document.value_place(path).source, self.folder)
+        return str((folder / value).absolute())
 
     def _complain_of(self, value: Any, kind: Any, path: KeyPath) -> None:
         """Say what `value` must be; of a list with wrong items, what each of these must be."""

@@ -58,11 +58,29 @@ class Document:
         """Where the value at `path` begins, or else the nearest value around it that exists."""
         return self._nearest(self.values, path)
 
+    def inside(self, path: KeyPath) -> Document:
+        """What stands at `path` as a document of its own, each part of it with the place it has here."""
+        data = self.data
+        for part in path:
+            data = data[part]
+        parts = list(_parts(data, ()))
+        keys = {part: self.place((*path, *part)) for part in parts}
+        values = {part: self.value_place((*path, *part)) for part in parts}
+        return Document(data, self.source, keys, values)
+
     def _nearest(self, places: dict[KeyPath, Place], path: KeyPath) -> Place:
         for length in range(len(path), -1, -1):
             if place := places.get(tuple(path[:length])):
                 return place
         return Place(self.source, 0, 0)
+
+
+def _parts(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The paths of a value and of all in it."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _parts(item, (*path, key))
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -10,17 +10,17 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from optrun.components.registry import either, near
 from optrun.config import document as documents
 from optrun.config import overrides as overriding
 from optrun.config import semantics
 from optrun.config.choices import ChoiceReader
 from optrun.config.document import Document, KeyPath, dotted
 from optrun.config.spec import Count, Spec
-from optrun.config.types import LARGEST, expected, shown
-from optrun.errors import ConfigError
+from optrun.config.sweep_file import is_sweep
+from optrun.config.types import LARGEST, expected, no_such_key, shown
+from optrun.errors import ConfigError, Problem
 
-__all__ = ["load", "validate"]
+__all__ = ["load", "no_such_name", "validate"]
 
 _INFINITE = {("clip_norm",)}
 """The only place where infinity has a meaning."""
@@ -44,13 +44,20 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
     Raises ConfigError with everything that is wrong, each problem with its place.
     """
     path = Path(path)
-    return validate(overriding.apply(documents.read(path), overrides), folder=path.parent, stem=path.stem)
+    document = documents.read(path)
+    if is_sweep(document):
+        message = "this is a sweep, and one run is wanted here; `optrun sweep` takes it"
+        raise ConfigError([Problem(*document.place(()), "", message)])
+    return validate(overriding.apply(document, overrides), folder=path.parent, stem=path.stem)
 
 
-def validate(document: Document, *, folder: Path, stem: str = "run") -> Spec:
-    """The spec a document describes. Relative paths in it are taken from `folder`; `stem` is the name it gets if it
-    gives none. Raises ConfigError."""
-    reader = ChoiceReader(document, folder)
+def validate(document: Document, *, folder: Path, stem: str = "run", folders: Mapping[str, Path] | None = None) -> Spec:
+    """The spec a document describes. Relative paths in it are taken from `folder`, those that come from another file
+    (by its name in places) from what `folders` has for it; `stem` is the name the spec gets if the document gives none.
+
+    Raises ConfigError.
+    """
+    reader = ChoiceReader(document, folder, folders)
     for path, number in _numbers(document.data):
         if isinstance(number, float) and math.isinf(number) and path not in _INFINITE:
             reader.complain(path, "must be finite; infinity has a meaning for clip_norm only")
@@ -133,23 +140,18 @@ def _sentence(error: ErrorDetails, path: KeyPath, fields: Mapping[str, Any]) -> 
         missing = str(error["loc"][-1])
         return f"needs {missing}" if path else f"{missing} is missing; a run needs dataset, model, loss and optimizer"
     if error["type"] == "extra_forbidden":
-        return _no_such_key(str(path[-1]), list(_model_of(path[:-1]).model_fields))
+        return no_such_key(str(path[-1]), list(_model_of(path[:-1]).model_fields))
     value: Any = fields
     for part in path:
         value = value[part]
     if path == ("name",):
-        return _no_such_name(value)
+        return no_such_name(value)
     wanted = _WORDS.get(dotted(path))
     return f"must be {wanted}, not {shown(value)}" if wanted else expected(value, _kind_at(path))
 
 
-def _no_such_key(key: str, known: list[str]) -> str:
-    hints = near(key, known)
-    others = f"there are {', '.join(known)}" if len(known) > 1 else f"there is only {known[0]}"
-    return "there is no such key; " + (f"did you mean {either(hints)}?" if hints else others)
-
-
-def _no_such_name(name: Any) -> str:
+def no_such_name(name: Any) -> str:
+    """What is wrong with a name that is none."""
     if isinstance(name, str) and len(name) > 100:
         return f"must have at most 100 characters, not {len(name)}"
     return f"must begin with a letter or digit and hold only letters, digits, '.', '_' and '-', not {shown(name)}"

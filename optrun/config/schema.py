@@ -1,22 +1,27 @@
-"""JSON Schema of the config format, for editors: built from the same models and signatures that judge a config."""
+"""JSON Schema of the config formats, for editors: built from the same models and signatures that judge a config."""
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 from typing import Any, get_args
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
 from optrun.components.registry import KINDS, Component, Registry
 from optrun.components.schedulers import HORIZONS
 from optrun.components.signatures import Parameter, parsed
 from optrun.config.choices import RESERVED
+from optrun.config.keys import field_types
+from optrun.config.objective import ObjectiveKeys, Prune
+from optrun.config.search_space import SAMPLERS, SPACES, SearchKeys
 from optrun.config.spec import EarlyStop, Spec, Steps, Target
+from optrun.config.sweep_keys import SweepKeys
 from optrun.config.types import setting_type
 
-__all__ = ["json_schema"]
+__all__ = ["json_schema", "sweep_json_schema"]
 
 _FIELDS = {
     "dataset": "datasets",
@@ -55,12 +60,84 @@ def json_schema() -> dict[str, Any]:
     }
 
 
+def sweep_json_schema() -> dict[str, Any]:
+    """The schema of a sweep (JSON Schema, draft 2020-12)."""
+    run = json_schema()
+    base = {"type": "object", "properties": run["properties"], "additionalProperties": False}
+    candidates = {key: _candidates(schema) for key, schema in run["properties"].items()}
+    product = {
+        "type": "object",
+        "properties": candidates,
+        "patternProperties": {rf"^({'|'.join(candidates)})\.": _candidates({})},
+        "additionalProperties": False,
+    }
+    properties = _of_fields(SweepKeys) | {
+        "base": {"anyOf": [{"type": "string", "minLength": 1}, base]},
+        "grid": {"anyOf": [product, {"type": "array", "items": product, "minItems": 1}, {"type": "null"}]},
+        "search": _or_null(_mapping(SearchKeys, sampler={"enum": list(SAMPLERS)}, space=_space())),
+        "objective": _or_null(_mapping(ObjectiveKeys)),
+        "prune": _or_null(_mapping(Prune)),
+    }
+    properties["seeds"] = _or_null(properties["seeds"])
+    properties["seeds"]["anyOf"][1] |= {"minItems": 1, "uniqueItems": True}
+    _describe(properties, SweepKeys)
+    given = {key: {"not": {"type": "null"}} for key in ("grid", "search")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "optrun sweep",
+        "type": "object",
+        "properties": properties,
+        "required": ["base"],
+        "not": {"required": ["grid", "search"], "properties": given},
+        "additionalProperties": False,
+        "$defs": run["$defs"],
+    }
+
+
+def _candidates(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": {key: value for key, value in schema.items() if key != "default"}, "minItems": 1}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [*schema.get("anyOf", [schema]), {"type": "null"}]}
+
+
+def _of_fields(fields: type) -> dict[str, Any]:
+    """The schema of each field of a dataclass."""
+    defaults = {field.name: field.default for field in dataclasses.fields(fields)}
+    return {
+        key: _of_type(kind) | ({} if defaults[key] is dataclasses.MISSING else _default(defaults[key]))
+        for key, kind in field_types(fields).items()
+    }
+
+
+def _mapping(fields: type, **better: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a mapping with the fields of a dataclass, some of them said `better` than by their type."""
+    properties = _of_fields(fields) | better
+    _describe(properties, fields)
+    required = [field.name for field in dataclasses.fields(fields) if field.default is dataclasses.MISSING]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _space() -> dict[str, Any]:
+    """The keys of a search, each with one of the kinds of spaces."""
+
+    def of(kind: str, meaning: str) -> dict[str, Any]:
+        items = {} if kind == "choice" else {"type": "integer" if kind == "int" else "number"}
+        size = {"minItems": 1} if kind == "choice" else {"minItems": 2, "maxItems": 2}
+        value = {"type": "array", "items": items, **size, "description": meaning}
+        return {"type": "object", "properties": {kind: value}, "required": [kind], "additionalProperties": False}
+
+    each = {"anyOf": [of(kind, meaning) for kind, meaning in SPACES.items()]}
+    return {"type": "object", "additionalProperties": each, "minProperties": 1}
+
+
 def _given(key: str) -> dict[str, Any]:
     """Null says nothing: `epochs: null` is like no epochs."""
     return {"required": [key], "properties": {key: {"type": "integer"}}}
 
 
-def _describe(properties: dict[str, Any], model: type[BaseModel]) -> None:
+def _describe(properties: dict[str, Any], model: type) -> None:
     """Add to each property what is written under the model's field.
 
     pydantic would read that, too, but whenever the model is imported, which is at every start.

@@ -147,7 +147,7 @@ def _scheduler_times(spec: Spec) -> Iterator[Complaint]:
             yield (*path, "metric"), f"{member.name} watches no metric; only ReduceLROnPlateau does"
         if plateau and member.interval and path == ("scheduler",):
             yield (*path, "interval"), "ReduceLROnPlateau steps after each evaluation; eval_every says when that is"
-        if plateau and (metric := member.metric or "val/loss") in _metric_keys(spec):
+        if plateau and (metric := member.metric or "val/loss") in spec.judges:
             mode = member.settings.get("mode", "min")
             if mode != spec.mode_of(metric):
                 where = (*path, "mode") if "mode" in member.settings else (*path, "metric") if member.metric else path
@@ -156,16 +156,12 @@ def _scheduler_times(spec: Spec) -> Iterator[Complaint]:
                 yield where, f"{metric} is better when {better}; {write} mode: {spec.mode_of(metric)}"
 
 
-def _metric_keys(spec: Spec) -> list[str]:
-    return list(dict.fromkeys(["val/loss", *(f"val/{metric.name}" for metric in spec.metrics)]))
-
-
 def _watched_metrics(spec: Spec) -> Iterator[Complaint]:
     watched: list[tuple[Path, Any]] = [((*path, "metric"), m.metric) for path, m in schedulers_of(spec)]
     watched += [((key, "metric"), getattr(getattr(spec, key), "metric", None)) for key in ("early_stop", "target")]
     for path, key in watched:
-        if key is not None and key not in _metric_keys(spec):
-            yield path, f"this run has no {shown(key)}; it has {', '.join(_metric_keys(spec))} (add others to metrics)"
+        if key is not None and key not in spec.judges:
+            yield path, f"this run has no {shown(key)}; it has {', '.join(spec.judges)} (add others to metrics)"
 
 
 def _metric_names(spec: Spec) -> Iterator[Complaint]:

@@ -18,9 +18,10 @@ from optrun.components.schedulers import HORIZONS, interval_of
 from optrun.config.document import Document, dotted
 from optrun.errors import Problem
 
-__all__ = ["OUTSIDE_THE_HASH", "Count", "EarlyStop", "Spec", "Steps", "Target"]
+__all__ = ["OUTSIDE_THE_HASH", "Count", "EarlyStop", "Name", "Spec", "Steps", "Target"]
 
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Positive = Annotated[float, Field(gt=0)]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
@@ -69,7 +70,7 @@ class Spec(BaseModel):
 
     model_config = _STRICT
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Name
     """What the run is called; by default the file's stem."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Init, data order, dropout: everything random derives from it."""
@@ -124,6 +125,7 @@ class Spec(BaseModel):
 
     _document: Document | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(Path())
+    _objective: tuple[str, Literal["min", "max"]] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _one_length(self) -> Spec:
@@ -146,9 +148,28 @@ class Spec(BaseModel):
 
     @property
     def watched(self) -> tuple[str, Literal["min", "max"]]:
-        """The metric that says which evaluation is best, and its direction: the first of `metrics`, else the loss."""
+        """The metric that says which evaluation is best, and its direction: a sweep's objective, else the first of
+        `metrics`, else the loss."""
+        if self._objective:
+            return self._objective
         key = f"val/{self.metrics[0].name}" if self.metrics else "val/loss"
         return key, self.mode_of(key)
+
+    @property
+    def judges(self) -> list[str]:
+        """The keys of metrics.jsonl that can say which evaluation is best: those of the validation part."""
+        return list(dict.fromkeys(["val/loss", *(f"val/{metric.name}" for metric in self.metrics)]))
+
+    def judged_by(self, metric: str, mode: Literal["min", "max"]) -> Spec:
+        """This spec as a trial of a sweep whose objective is `metric`, a key of metrics.jsonl."""
+        trial = self.model_copy()
+        trial._objective = (metric, mode)
+        return trial
+
+    @property
+    def objective(self) -> dict[str, str] | None:
+        """The sweep's objective that `judged_by` set, as {metric, mode}."""
+        return {"metric": self._objective[0], "mode": self._objective[1]} if self._objective else None
 
     def mode_of(self, key: str) -> Literal["min", "max"]:
         """The direction of a key of metrics.jsonl: the metric's own; a loss is better when smaller."""

@@ -12,17 +12,17 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
 
-from optrun.components.registry import either
+from optrun.components.naming import either, near
 from optrun.components.signatures import Parameter
 from optrun.config.writing import flow
 
-__all__ = ["LARGEST", "describe", "expected", "failed", "fit", "item_kind", "setting_type", "shown"]
+__all__ = ["LARGEST", "describe", "expected", "failed", "fit", "item_kind", "no_such_key", "setting_type", "shown"]
 
 LARGEST = 2**63 - 1
 """Of whole numbers: what fits into torch's integers. No message mentions it as a limit of its own."""
@@ -99,6 +99,13 @@ def describe(kind: Any) -> str:
 def expected(value: Any, kind: Any) -> str:
     """What is wrong with a value that cannot stand where `kind` is asked for, and what it was probably meant to be."""
     return f"must be {describe(kind)}, not {shown(value)}{_meant(value, kind)}"
+
+
+def no_such_key(key: str, known: Sequence[str]) -> str:
+    """What is wrong with a key that is none of the `known`."""
+    hints = near(key, known)
+    others = f"there are {', '.join(known)}" if len(known) > 1 else f"there is only {known[0]}"
+    return "there is no such key; " + (f"did you mean {either(hints)}?" if hints else others)
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -51,6 +52,7 @@ def _quoted(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))
 
 
+@functools.lru_cache(maxsize=1000)
 def _is_text(word: str) -> bool:
     """Whether both versions of YAML read the bare word as a text."""
     try:

@@ -13,7 +13,7 @@ from optrun.errors import ConfigError, UsageError
 from optrun.runs import reader
 from optrun.runs.layout import Layout
 
-__all__ = ["CHANGEABLE", "as_it_was", "refuse_any", "refuse_changes"]
+__all__ = ["CHANGEABLE", "as_it_was", "judged_as_before", "refuse_any", "refuse_changes"]
 
 CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
 """What a resume may set otherwise: the length, and how the run is watched."""
@@ -63,3 +63,11 @@ def as_it_was(directory: Path) -> Spec:
             raise
         given = " ".join(f"--import {file}" for file in files)
         raise UsageError(f"{error}\nthis run was started with {given}; give it again if you trust it") from error
+
+
+def judged_as_before(spec: Spec, environment: Mapping[str, Any]) -> Spec:
+    """The spec with the objective its sweep gave it, as environment.json (possibly mangled) remembers it."""
+    match environment.get("objective"):
+        case {"metric": str(metric), "mode": "min" | "max" as mode} if spec.objective is None and metric in spec.judges:
+            return spec.judged_by(metric, mode)
+    return spec

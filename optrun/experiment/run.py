@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import optrun.config.loading as loading
+from optrun.components.data import Data
 from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
 from optrun.errors import Diverged, Interrupted, RunError, UsageError
 from optrun.experiment.best import Best
-from optrun.experiment.changes import as_it_was, refuse_any, refuse_changes
-from optrun.experiment.signals import StopRequest
+from optrun.experiment.changes import as_it_was, judged_as_before, refuse_any, refuse_changes
 from optrun.experiment.summary import summarized
 from optrun.runs import checkpoint, environment, reader
 from optrun.runs.layout import Layout, new_run_directory
 from optrun.runs.lock import Lock
 from optrun.runs.record import Record
+from optrun.signals import StopRequest
 from optrun.training.batches import Batches
 from optrun.training.evaluation import evaluate
 from optrun.training.events import Evaluated, Event, Stepped
@@ -75,17 +76,29 @@ class Experiment:
         *,
         directory: str | Path | None = None,
         imported: Sequence[Mapping[str, str]] = (),
+        data: Data | None = None,
+        around: Mapping[str, Any] | None = None,
     ) -> Experiment:
         """Build what `spec` describes and make its run directory: `directory`, or a new one below `runs_dir`.
 
+        `data` and `around` (`environment.surroundings`) are given by who trains many runs and has them already.
         Nothing is written before the whole configuration has been judged. Raises ConfigError, RunError, RunLocked.
         """
-        spec, state, batches = prepare_run(spec)
+        spec, state, batches = prepare_run(spec, data)
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
         run = cls(spec, state, batches, where, Lock(where))
         run.record = Record(where, config=to_yaml(spec.resolved()))
-        described = environment.describe(sys.argv, int(spec.threads), str(state.device), spec.folder)
-        run.record.environment({**described, "imports": list(imported), "data_fingerprint": state.data.fingerprint})
+        run.record.environment(
+            environment.describe(
+                sys.argv,
+                int(spec.threads),
+                str(state.device),
+                around or environment.surroundings(spec.folder),
+                imports=list(imported),
+                data_fingerprint=state.data.fingerprint,
+                objective=spec.objective,
+            )
+        )
         run._summarize("running")
         return run
 
@@ -97,6 +110,7 @@ class Experiment:
         *,
         same_as: Spec | None = None,
         imported: Sequence[Mapping[str, str]] = (),
+        data: Data | None = None,
     ) -> Experiment | None:
         """The run in `directory`, put back to its last checkpoint (to its beginning if it has none).
 
@@ -112,15 +126,16 @@ class Experiment:
         longer = (spec.epochs, spec.steps) != (before.epochs, before.steps)
         lock = Lock(directory)
         try:
-            status = reader.read(directory).summary.get("status")
-            if status == "completed" and not longer:
+            stored = reader.read(directory)
+            if stored.summary.get("status") == "completed" and not longer:
                 refuse_any(before, spec)
                 lock.release()
                 return None
-            spec, state, batches = prepare_run(spec)
+            described = stored.environment
+            spec = judged_as_before(spec, described)
+            spec, state, batches = prepare_run(spec, data)
             run = cls(spec, state, batches, directory, lock)
             run._restore()
-            described = reader.read(directory).environment
             described = environment.resumed(described, state.step, sys.argv)
             run.record.environment({**described, **({"imports": list(imported)} if imported else {})})
             run._summarize("running")
@@ -171,6 +186,11 @@ class Experiment:
                 self._summarize("failed", error=f"{type(error).__name__}: {error}")
                 raise RunError(f"{self.directory} failed: {type(error).__name__}: {error}") from error
 
+    def close(self) -> None:
+        """Leave the run as it is on the disk, without having trained it."""
+        self.record.close()
+        self.lock.release()
+
     def _train(self) -> Iterator[Event]:
         if self.state.progress.should_stop:
             return
@@ -182,7 +202,7 @@ class Experiment:
             yield event
             if self._stop.signal is not None and self.state.step < self.state.total_steps:
                 self._interrupt()
-                raise Interrupted(self._stop.signal, str(self.directory))
+                raise Interrupted(self._stop.signal, f"go on with `optrun resume {self.directory}`")
             if self.state.progress.should_stop:
                 return
 

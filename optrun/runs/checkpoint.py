@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from optrun.runs.layout import Layout
 
-__all__ = ["Keep", "exists", "load", "read", "save", "tidy"]
+__all__ = ["Keep", "exists", "load", "read", "remove_all", "save", "tidy"]
 
 Keep = Literal["all", "last", "none"]
 
@@ -99,6 +99,13 @@ def tidy(paths: Layout, keep: Keep) -> None:
     surplus = [] if keep == "all" else [paths.previous, paths.best]
     leftovers = [files.temporary(path) for path in (paths.last, paths.previous, paths.best)]
     for path in surplus + leftovers:
+        with files.reporting("remove", path):
+            files.remove(path)
+
+
+def remove_all(paths: Layout) -> None:
+    """Remove every checkpoint that a resume would look at: the run then starts over. Raises RunError."""
+    for path in (paths.last, paths.previous):
         with files.reporting("remove", path):
             files.remove(path)
 

@@ -13,30 +13,40 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "resumed", "versions"]
+__all__ = ["describe", "resumed", "surroundings", "versions"]
 
 _GIT_TIMEOUT = 5.0
 """Seconds; a status takes milliseconds, but hours on a dead network drive."""
 
 
-def describe(command_line: Sequence[str], threads: int, device: str, source: Path) -> dict[str, Any]:
-    """The content of environment.json for a run that starts now on `device` with `threads` CPU threads.
+def surroundings(source: Path) -> dict[str, Any]:
+    """What runs that start one after the other in this process have in common; finding it out takes milliseconds.
 
     `source` is the directory of the config: the git repository around it is described. What cannot be found out is
     None. Imports torch.
     """
     return {
-        "started": _now(),
-        "command_line": shlex.join(command_line),
         "versions": versions(),
         "os": platform.platform(),
         "hostname": platform.node(),
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
+        "git": _git(source),
+    }
+
+
+def describe(
+    command_line: Sequence[str], threads: int, device: str, around: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """The content of environment.json for a run that starts now on `device` with `threads` CPU threads, in `around`."""
+    return {
+        "started": _now(),
+        "command_line": shlex.join(command_line),
+        **around,
         "threads": threads,
         "device": device,
         "gpus": _gpus(device),
-        "git": _git(source),
+        **more,
         "resumes": [],
     }
 

@@ -11,7 +11,11 @@
         error.txt                only when the run failed
         .lock                    held while a process works on the run
 
-A sweep's directory has a .lock as well.
+    runs/<sweep>/
+        sweep.yaml               the sweep as resolved
+        <trial>/                 a run: its name, then 8 hex of its config_hash
+        .replaced/               trials that --rerun-changed began anew, as they were
+        .lock                    held while a process drives the sweep
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from pathlib import Path
 
 from optrun.runs import files
 
-__all__ = ["Layout", "is_run", "new_run_directory"]
+__all__ = ["Layout", "SweepLayout", "is_run", "new_run_directory"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,34 @@ class Layout:
     @property
     def lock(self) -> Path:
         return self.directory / ".lock"
+
+
+@dataclass(frozen=True)
+class SweepLayout:
+    """The paths of the sweep in `directory`."""
+
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "sweep.yaml"
+
+    @property
+    def replaced(self) -> Path:
+        return self.directory / ".replaced"
+
+    def trial(self, name: str, config_hash: str, digits: int = 8) -> Path:
+        """Where the trial with that hash begins."""
+        return self.directory / f"{name}-{config_hash[:digits]}"
+
+    def trials(self) -> dict[str, Path]:
+        """The run directories there are, by the part of their hash that ends their name."""
+        try:
+            names = sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return {}
+        runs = [self.directory / name for name in names if not name.startswith(".")]
+        return {path.name.rpartition("-")[2]: path for path in runs if is_run(path)}
 
 
 def is_run(path: Path) -> bool:

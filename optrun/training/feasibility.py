@@ -22,7 +22,8 @@ from optrun.components import losses
 from optrun.components import optimizers as optimizing
 from optrun.components.choice import SchedulerChoice
 from optrun.components.data import Data, fetch
-from optrun.components.registry import either, metrics, models, optimizers
+from optrun.components.naming import either
+from optrun.components.registry import metrics, models, optimizers
 from optrun.components.schedulers import interval_of
 from optrun.config.document import KeyPath
 from optrun.config.semantics import optimizers_of, schedulers_of

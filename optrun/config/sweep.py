@@ -1,0 +1,144 @@
+"""From the file of a sweep, or of one run and axes on the command line, to every trial, checked before any runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optrun.config.document import Document
+from optrun.config.grid import Combination, Product, combinations, size
+from optrun.config.keys import KeyReader
+from optrun.config.objective import Objective, Prune, judge_prune, objective_of
+from optrun.config.overrides import Assignment, plain_data
+from optrun.config.search_space import Search, Space
+from optrun.config.spec import Spec
+from optrun.config.sweep_file import is_sweep, open_sweep
+from optrun.config.sweep_keys import Told, read_keys
+from optrun.config.sweep_writing import content
+from optrun.config.trials import Point, Trials, distinct, extremes
+from optrun.errors import ConfigError
+
+__all__ = ["MOST_TRIALS", "Objective", "Point", "Prune", "Search", "Space", "SweepSpec", "is_sweep", "load_sweep"]
+
+MOST_TRIALS = 100_000
+"""More are refused: a misplaced bracket in a grid soon makes a billion."""
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """Many runs as a sweep says them: every trial checked, or the search that proposes them."""
+
+    name: str
+    folder: Path
+    """The directory of the file this sweep was read from."""
+    seeds: tuple[int, ...]
+    """Those of all trials, in their order."""
+    points: tuple[Point, ...]
+    """In the order of the grid; empty for a search."""
+    search: Search | None
+    objective: Objective
+    prune: Prune | None
+    duplicates: int
+    """Trials of the grid that repeat another one, and are left out."""
+    notes: str
+    tags: tuple[str, ...]
+    _trials: Trials = field(repr=False)
+    _space: Product = field(repr=False)
+    _content: Mapping[str, Any] = field(repr=False)
+
+    def point(self, settings: Mapping[str, Any]) -> Point:
+        """The point of a search that has these values for the keys of its space.
+
+        Raises ConfigError if its trials cannot be, ValueError for keys that are not those of the space.
+        """
+        if settings.keys() != self._space.keys():
+            raise ValueError(f"a point has values for {sorted(self._space)}, not {sorted(settings)}")
+        combination = {key: _proposed(self._space, key, value) for key, value in settings.items()}
+        return self._trials.point(combination, self._trials.spec(combination), self.objective)
+
+    def resolved(self) -> dict[str, Any]:
+        """The sweep as plain data: what sweep.yaml holds, and `optrun sweep` of it repeats."""
+        return dict(self._content)
+
+
+def _proposed(space: Product, key: str, value: Any) -> Assignment:
+    axis = space[key]
+    return Assignment(axis.parts, Document(plain_data(value), axis.place.source, {(): axis.place}, {(): axis.place}))
+
+
+def load_sweep(
+    path: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    axes: Sequence[str] = (),
+    seeds: str | None = None,
+) -> SweepSpec:
+    """The sweep in the file at `path`; or, of the run in it, the one that the command line says with `axes`
+    (`["optimizer.lr=0.01,0.1"]`) and `seeds` (`5` or `0,3,7`).
+
+    Overrides of a sweep's own keys change the sweep, all others its base. Raises ConfigError with everything that is
+    wrong with the sweep or with any of its trials.
+    """
+    path = Path(path)
+    reader, base = open_sweep(path, overrides, seeds)
+    told = read_keys(reader, axes, path.stem)
+    if _has_too_many(reader, told) or base is None:
+        raise ConfigError(reader.problems)
+    trials = Trials(base, path.parent, told.seeds)
+    good, problems = trials.judged(
+        extremes(told.space) if told.search else combinations(told.products),
+        [told.space] if told.search else told.products,
+    )
+    reader.problems.extend(problems)
+    objective = _judged(reader, told, [spec for _, spec in good])
+    if objective is None or reader.problems:
+        raise ConfigError(reader.problems)
+    return _complete(trials, told, objective, good)
+
+
+def _has_too_many(reader: KeyReader, told: Told) -> bool:
+    """Whether there are more trials than anyone wants to run, which is complained of."""
+    points = told.search.trials if told.search else size(told.products)
+    trials = points * len(told.seeds or (0,))
+    if trials > MOST_TRIALS:
+        key = "search" if told.search else "grid"
+        reader.complain((key,), f"these are {trials:,} trials, and {MOST_TRIALS:,} is the most")
+    return trials > MOST_TRIALS
+
+
+def _judged(reader: KeyReader, told: Told, specs: Sequence[Spec]) -> Objective | None:
+    """The objective; None with problems. Judges pruning, too."""
+    if not specs:
+        return None
+    if told.prune and told.search and told.search.sampler != "random" and not reader.said_of("search"):
+        message = f"{told.search.sampler} proposes points from finished ones, and pruning finishes few"
+        reader.complain(("prune",), f"{message}; take sampler: random, or remove prune")
+    if told.prune:
+        judge_prune(reader, told.prune, specs)
+    if told.objective is None and reader.said_of("objective"):
+        return None
+    return objective_of(reader, told.objective, specs)
+
+
+def _complete(trials: Trials, told: Told, objective: Objective, good: Sequence[tuple[Combination, Spec]]) -> SweepSpec:
+    """The sweep of the good combinations."""
+    points = [] if told.search else [trials.point(combination, spec, objective) for combination, spec in good]
+    different, duplicates = distinct(points)
+    seeds = [trial.seed for point in different for trial in point.trials] or [spec.seed for _, spec in good]
+    return SweepSpec(
+        name=told.name,
+        folder=trials.folder,
+        seeds=told.seeds or tuple(dict.fromkeys(seeds)),
+        points=different,
+        search=told.search,
+        objective=objective,
+        prune=told.prune,
+        duplicates=duplicates,
+        notes=told.notes,
+        tags=told.tags,
+        _trials=trials,
+        _space=told.space,
+        _content=content(trials, told, objective, good),
+    )

@@ -1,0 +1,56 @@
+"""Which executor runs a sweep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from optrun.components.registry import KINDS
+from optrun.config.spec import Spec
+from optrun.errors import UsageError
+from optrun.sweeps.cores import physical_cores
+from optrun.sweeps.driver import Sweep
+from optrun.sweeps.executor import Executor
+from optrun.sweeps.inline import Inline
+from optrun.sweeps.pool import Pool
+
+__all__ = ["EXECUTORS", "choose"]
+
+EXECUTORS = {
+    "auto": "the pool where there is something to run side by side, else inline",
+    "inline": "one trial after the other in this process; a debugger works",
+    "pool": "processes that stay and take trial after trial, one for each core or CUDA device",
+}
+"""What `--executor` takes."""
+
+
+def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Path] = ()) -> Executor:
+    """The executor called `name` with `jobs` trials at a time. `imports` are the user's files, run in each process.
+
+    Raises UsageError for an unknown name, and for a pool that would not know components registered otherwise.
+    """
+    if name not in EXECUTORS:
+        raise UsageError(f"there is no executor {name}; choose one of {', '.join(EXECUTORS)}")
+    here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
+    unknown = here - {os.path.realpath(file) for file in imports}
+    if name == "pool" and unknown:
+        raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
+    if name == "inline" and jobs not in (None, 1):
+        raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
+    trials = sweep.plan()
+    if name == "auto":
+        few = not sweep.learns and sum(map(sweep.is_due, trials)) <= 1
+        name = "inline" if jobs == 1 or unknown or few else "pool"
+    if name == "inline":
+        return Inline()
+    specs = [trial.spec for trial in trials]
+    named = any(spec.device.startswith("cuda:") for spec in specs)
+    return Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
+
+
+def _fitting(specs: Sequence[Spec]) -> int | None:
+    """How many of these trials the CPU takes at a time; None leaves it to the pool, which may find CUDA devices."""
+    threads = max((int(spec.threads) for spec in specs), default=1)
+    on_cpu = bool(specs) and all(spec.device == "cpu" for spec in specs)
+    return max(1, physical_cores() // threads) if on_cpu or threads > 1 else None

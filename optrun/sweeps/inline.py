@@ -1,0 +1,47 @@
+"""One task after the other in this process, where a debugger works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from optrun.signals import StopRequest
+from optrun.sweeps.executor import Lost, attempt
+
+__all__ = ["Inline"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Inline:
+    """An executor (see `Executor`) without processes: nothing is pickled, and nothing but this process can die.
+
+    The work shares the process's state, such as the random generators. KeyboardInterrupt and SystemExit leave `run`
+    as they are; it never yields `(None, None)`.
+    """
+
+    def __init__(self) -> None:
+        self.jobs = 1
+        self.stopped: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def run(
+        self, work: Callable[[T], Iterator[R]], tasks: Sequence[T]
+    ) -> Iterator[tuple[T, R | Lost] | tuple[None, None]]:
+        """Work on every task in turn, and yield each report with its task."""
+        for task in tasks:
+            if self.stopped is not None:
+                return
+            with StopRequest() as stop:
+                for report in attempt(work, task):
+                    yield task, report
+            self.stopped = stop.signal

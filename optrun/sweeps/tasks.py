@@ -1,0 +1,57 @@
+"""What a sweep asks of an executor, and what it hears back. Plain data: it crosses from process to process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optrun.config.spec import Spec
+
+__all__ = ["Ended", "Noted", "Progressed", "Report", "Task"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial, from where its directory stands to the end, or to the evaluation of epoch `until`."""
+
+    spec: Spec
+    directory: Path
+    sweep: str
+    """Tells one call of the sweep from another: what tasks of one call share is made once."""
+    until: int | None = None
+    shorter: Path | None = None
+    """The run to begin from, if the directory holds none yet: equal to this one, but for fewer epochs or steps."""
+    imported: tuple[Mapping[str, str], ...] = ()
+    """The user's files behind the components, for environment.json."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far the trial is. `values` are those of its latest rows, such as train/loss, lr and val/accuracy."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A sentence for the user: a warning of torch, or what was found damaged and what was done about it."""
+
+    sentence: str
+    is_warning: bool = True
+    """Whether it may change what a result means; else it is news."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last report: the run's status, or `paused` for one that has reached `until`."""
+
+    status: str
+    error: str | None = None
+
+
+Report = Progressed | Noted | Ended

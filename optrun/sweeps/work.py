@@ -1,0 +1,190 @@
+"""The work on a trial, wherever an executor does it. The functions import torch when they are called, not before."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from optrun.config.writing import to_yaml
+from optrun.errors import CheckpointError, ConfigError, Diverged, Interrupted, OptrunError, RunLocked
+from optrun.runs.beginning import begin_from
+from optrun.runs.checkpoint import remove_all
+from optrun.runs.layout import Layout, is_run
+from optrun.runs.outcome import conclude
+from optrun.runs.reader import read
+from optrun.sweeps.tasks import Ended, Noted, Progressed, Report, Task
+
+if TYPE_CHECKING:
+    from optrun.components.data import Data
+    from optrun.experiment import Experiment
+
+__all__ = ["fingerprint", "judge", "train_trial"]
+
+_BETWEEN_REPORTS = 0.2
+"""Seconds; evaluations are reported at once."""
+
+_PATIENCE = 60.0
+"""Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end."""
+
+
+def train_trial(task: Task) -> Iterator[Report]:
+    """Train one trial, be it new, interrupted or paused, to the end or to the evaluation of epoch `task.until`.
+
+    What goes wrong with it stands in its directory and in the report; nothing is raised.
+    """
+    with _heard_warnings() as sentences:
+        for report in _trained(task):
+            while sentences:
+                yield Noted(sentences.pop(0))
+            yield report
+
+
+def judge(task: Task) -> Iterator[ConfigError | None]:
+    """What only torch and the data can tell of a trial's config: its problems, or None. Trains nothing."""
+    from optrun.training.preparation import prepare_run
+
+    try:
+        prepare_run(task.spec, _shared.data(task), to_train=False)
+    except ConfigError as error:
+        yield error
+    else:
+        yield None
+
+
+def fingerprint(task: Task) -> Iterator[str | None]:
+    """The fingerprint of the data a trial would be trained on; None if there is none to be had."""
+    try:
+        yield _shared.data(task).fingerprint
+    except OptrunError:
+        yield None
+
+
+def _trained(task: Task) -> Iterator[Report]:
+    try:
+        notes: list[str] = []
+        experiment = _experiment(task, notes)
+        if experiment is None:
+            yield Ended("completed")
+            return
+        for note in [*notes, *experiment.notes]:
+            yield Noted(f"{task.directory.name}: {note}")
+        yield from _training(experiment, task.until)
+        status = experiment.summary["status"]
+        yield Ended("paused" if status == "interrupted" else status)
+    except Interrupted:
+        yield Ended("interrupted")
+    except Diverged as diverged:
+        yield Ended("diverged", str(diverged))
+    except Exception as error:
+        yield Ended("failed", _failure(task, error))
+
+
+def _experiment(task: Task, notes: list[str]) -> Experiment | None:
+    """The run, ready to be trained; None if it is complete. What had to be done about it is added to `notes`."""
+    from optrun.experiment import Experiment
+
+    data = _shared.data(task)
+    if task.shorter is not None and not is_run(task.directory):
+        begin_from(task.shorter, task.directory, to_yaml(task.spec.resolved()))
+    if is_run(task.directory):
+        resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data)
+        try:
+            experiment = _unlocked(resume)
+            if experiment is None or not experiment.record.notes:
+                return experiment
+            notes += experiment.record.notes
+            experiment.close()
+        except CheckpointError as damaged:
+            notes.append(str(damaged))
+        remove_all(Layout(task.directory))  # nothing is lost: the same numbers come again
+        return _unlocked(resume)
+    around = _shared.around(task)
+    return Experiment.new(task.spec, directory=task.directory, imported=task.imported, data=data, around=around)
+
+
+def _unlocked(resume: Callable[[], Experiment | None]) -> Experiment | None:
+    """Wait while another process still works on the run."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return resume()
+        except RunLocked:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]:
+    """Train on, and say how far it is. At the evaluation of epoch `until` the run is saved and left."""
+    from optrun.training.events import Evaluated
+
+    state, values, due = experiment.state, dict[str, Any](), 0.0
+    yield Progressed(state.step, state.total_steps, state.epoch)
+    with contextlib.closing(experiment.events()) as events:
+        for event in events:
+            if event.row is not None:
+                values |= event.row
+            evaluated = isinstance(event, Evaluated)
+            if evaluated or (event.row is not None and time.monotonic() >= due):
+                yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
+                due = time.monotonic() + _BETWEEN_REPORTS
+            if evaluated and until is not None and until <= state.epoch and state.step < state.total_steps:
+                return
+
+
+def _failure(task: Task, error: Exception) -> str:
+    """Why the trial failed, in a sentence, which its directory says as well."""
+    with contextlib.suppress(OptrunError):
+        if is_run(task.directory) and (said := read(task.directory).summary.get("error")):
+            return said
+        reason = str(error) if isinstance(error, OptrunError) else f"{type(error).__name__}: {error}"
+        conclude(task.directory, task.spec, "failed", error=reason, trace=traceback.format_exc())
+        return reason
+    return str(error)
+
+
+@contextlib.contextmanager
+def _heard_warnings() -> Iterator[list[str]]:
+    """Collect what Python's `warnings` are given in the block. (`catch_warnings` would forget, each time, which ones
+    were shown before.)"""
+    sentences: list[str] = []
+    before = warnings.showwarning
+    warnings.showwarning = lambda message, *_, **__: sentences.append(str(message))
+    try:
+        yield sentences
+    finally:
+        warnings.showwarning = before
+
+
+class _Shared:
+    """What consecutive trials of one sweep have in common: made once in each process, and the latest kept."""
+
+    def __init__(self) -> None:
+        self._data: tuple[tuple[str, str], Data] | None = None
+        self._around: tuple[str, dict[str, Any]] | None = None
+
+    def data(self, task: Task) -> Data:
+        """The data set, split and standardised. Raises ConfigError."""
+        from optrun.training.preparation import load_data
+
+        key = (task.sweep, repr(task.spec.dataset))
+        if self._data is None or self._data[0] != key:
+            self._data = None  # the memory first
+            self._data = (key, load_data(task.spec))
+        return self._data[1]
+
+    def around(self, task: Task) -> dict[str, Any]:
+        """The machine, the versions and the git commit."""
+        from optrun.runs.environment import surroundings
+
+        if self._around is None or self._around[0] != task.sweep:
+            self._around = (task.sweep, surroundings(task.spec.folder))
+        return self._around[1]
+
+
+_shared = _Shared()
