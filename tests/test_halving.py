@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optrun.config.objective import Prune
+from optrun.config.sweep import Prune
 from optrun.sweeps.halving import point_value, rungs, survivors
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

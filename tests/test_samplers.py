@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optrun.config.search_space import SAMPLERS, Search, Space
+from optrun.config.sweep import SAMPLERS, Search, Space
 from optrun.errors import UsageError
 from optrun.sweeps.samplers import Sampler, sampler
 

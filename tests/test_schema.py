@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 
 from optrun.components.registry import KINDS, Component
 from optrun.config.document import parse
-from optrun.config.keys import field_types
 from optrun.config.loading import validate
 from optrun.config.overrides import apply
 from optrun.config.schema import json_schema, sweep_json_schema
 from optrun.config.spec import OUTSIDE_THE_HASH, Spec
 from optrun.config.sweep import load_sweep
-from optrun.config.sweep_keys import SweepKeys
+from optrun.config.sweep.keys import SweepKeys
+from optrun.config.sweep.reading import field_types
 from optrun.config.types import setting_type
 from optrun.config.writing import to_yaml
 from optrun.errors import ConfigError

@@ -21,11 +21,11 @@ from sklearn.model_selection import ParameterGrid
 from optrun.cli.app import run
 from optrun.components.choice import Choice
 from optrun.config.document import parse
-from optrun.config.keys import field_types
 from optrun.config.loading import load, validate
-from optrun.config.search_space import SearchKeys, Space
 from optrun.config.sweep import MOST_TRIALS, Objective, Point, Prune, SweepSpec, is_sweep, load_sweep
-from optrun.config.sweep_keys import SweepKeys
+from optrun.config.sweep.keys import SweepKeys
+from optrun.config.sweep.reading import field_types
+from optrun.config.sweep.space import SearchKeys, Space
 from optrun.config.writing import flow, to_yaml
 from optrun.errors import ConfigError
 

@@ -16,17 +16,18 @@ from optrun.config import semantics
 from optrun.config.choices import ChoiceReader
 from optrun.config.document import Document, KeyPath, dotted
 from optrun.config.spec import Count, Spec
-from optrun.config.sweep_file import is_sweep
 from optrun.config.types import LARGEST, expected, no_such_key, shown
 from optrun.errors import ConfigError, Problem
 
-__all__ = ["load", "no_such_name", "validate"]
+__all__ = ["ONLY_OF_SWEEPS", "is_sweep", "load", "no_such_name", "validate"]
 
 _INFINITE = {("clip_norm",)}
 """The only place where infinity has a meaning."""
 
 _COMPONENTS = {"dataset", "model", "loss", "metrics", "optimizer", "scheduler"}
 _NEEDED = ("dataset", "model", "loss", "optimizer")
+ONLY_OF_SWEEPS = ("base", "seeds", "grid", "search", "objective", "prune")
+"""Keys that no run has."""
 
 _WORDS = {
     "device": "auto, cpu, cuda, cuda:N or mps",
@@ -49,6 +50,12 @@ def load(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) ->
         message = "this is a sweep, and one run is wanted here; `optrun sweep` takes it"
         raise ConfigError([Problem(*document.place(()), "", message)])
     return validate(overriding.apply(document, overrides), folder=path.parent, stem=path.stem)
+
+
+def is_sweep(document: Document) -> bool:
+    """Whether it is the document of a sweep: it has a base, or keys of a sweep and none that every run needs."""
+    keys = document.data.keys()
+    return "base" in keys or (not keys & set(_NEEDED) and not keys.isdisjoint(ONLY_OF_SWEEPS))
 
 
 def validate(document: Document, *, folder: Path, stem: str = "run", folders: Mapping[str, Path] | None = None) -> Spec:

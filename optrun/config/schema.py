@@ -14,11 +14,11 @@ from optrun.components.registry import KINDS, Component, Registry
 from optrun.components.schedulers import HORIZONS
 from optrun.components.signatures import Parameter, parsed
 from optrun.config.choices import RESERVED
-from optrun.config.keys import field_types
-from optrun.config.objective import ObjectiveKeys, Prune
-from optrun.config.search_space import SAMPLERS, SPACES, SearchKeys
 from optrun.config.spec import EarlyStop, Spec, Steps, Target
-from optrun.config.sweep_keys import SweepKeys
+from optrun.config.sweep.keys import SweepKeys
+from optrun.config.sweep.objective import ObjectiveKeys, Prune
+from optrun.config.sweep.reading import field_types
+from optrun.config.sweep.space import SAMPLERS, SPACES, SearchKeys
 from optrun.config.types import setting_type
 
 __all__ = ["json_schema", "sweep_json_schema"]

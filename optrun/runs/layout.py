@@ -16,6 +16,8 @@
         <trial>/                 a run: its name, then 8 hex of its config_hash
         .replaced/               trials that --rerun-changed began anew, as they were
         .lock                    held while a process drives the sweep
+
+What begins with a dot is no run.
 """
 
 from __future__ import annotations

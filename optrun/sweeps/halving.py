@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
-from optrun.config.objective import Prune
+from optrun.config.sweep import Prune
 
 __all__ = ["point_value", "rungs", "survivors"]
 

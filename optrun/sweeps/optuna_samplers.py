@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from optrun.config.search_space import Search, Space
+from optrun.config.sweep import Search, Space
 from optrun.errors import UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from optrun.config.search_space import SAMPLERS, Search, Space
+from optrun.config.sweep import SAMPLERS, Search, Space
 
 __all__ = ["RandomSampler", "Sampler", "sampler"]
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from optrun.config.grid import Product, axis_from_text, read_grid
-from optrun.config.keys import KeyReader, field_types
 from optrun.config.loading import no_such_name
-from optrun.config.objective import ObjectiveKeys, Prune
-from optrun.config.search_space import Search, read_search
 from optrun.config.spec import Name, Spec
+from optrun.config.sweep.grid import Product, axis_from_text, read_grid
+from optrun.config.sweep.objective import ObjectiveKeys, Prune
+from optrun.config.sweep.reading import KeyReader, field_types
+from optrun.config.sweep.space import Search, read_search
 from optrun.config.types import expected, failed, no_such_key, shown
 from optrun.errors import ConfigError, Problem
 

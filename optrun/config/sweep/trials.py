@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from optrun.config.document import Document, Place
-from optrun.config.grid import Combination, Product
 from optrun.config.loading import validate
-from optrun.config.objective import Objective
 from optrun.config.overrides import Assignment, assign
 from optrun.config.spec import Spec
-from optrun.config.sweep_file import Base
-from optrun.config.sweep_problems import told_once
+from optrun.config.sweep.file import Base
+from optrun.config.sweep.grid import Combination, Product
+from optrun.config.sweep.objective import Objective
+from optrun.config.sweep.problems import told_once
 from optrun.errors import ConfigError, Problem
 
 __all__ = ["Point", "Trials", "as_trial", "distinct", "extremes"]

@@ -9,18 +9,17 @@ from typing import Any
 
 from optrun.config import document as documents
 from optrun.config.document import Document, KeyPath, Place, parse_value
-from optrun.config.keys import KeyReader
+from optrun.config.loading import ONLY_OF_SWEEPS, is_sweep
 from optrun.config.overrides import Assignment, apply, assign
+from optrun.config.sweep.reading import KeyReader
 from optrun.config.text import legible
 from optrun.config.types import shown
 from optrun.errors import ConfigError, Problem
 
-__all__ = ["Base", "is_sweep", "open_sweep"]
+__all__ = ["Base", "open_sweep"]
 
 Overrides = Sequence[str] | Mapping[str, Any]
 
-_NEEDED_BY_A_RUN = {"dataset", "model", "loss", "optimizer"}
-_ONLY_OF_SWEEPS = ("base", "seeds", "grid", "search", "objective", "prune")
 _OF_BOTH = ("name", "notes", "tags")
 
 _NO_OVERRIDES = {
@@ -38,12 +37,6 @@ class Base:
     """The name of the run, unless its config gives one."""
     folder: Path
     """Where the relative paths in its file start."""
-
-
-def is_sweep(document: Document) -> bool:
-    """Whether it is the document of a sweep: it has a base, or keys of a sweep and none that every run needs."""
-    keys = document.data.keys()
-    return "base" in keys or (not keys & _NEEDED_BY_A_RUN and not keys.isdisjoint(_ONLY_OF_SWEEPS))
 
 
 def open_sweep(path: Path, overrides: Overrides, seeds: str | None) -> tuple[KeyReader, Base | None]:
@@ -74,7 +67,7 @@ def open_sweep(path: Path, overrides: Overrides, seeds: str | None) -> tuple[Key
 
 def _routed(overrides: Overrides, of_sweep: bool, problems: list[Problem]) -> tuple[Overrides, Overrides]:
     """Of overrides after a sweep (or else after the config of a run) those that change it, and those of its base."""
-    own = (*_ONLY_OF_SWEEPS, *_OF_BOTH) if of_sweep else _ONLY_OF_SWEEPS
+    own = (*ONLY_OF_SWEEPS, *_OF_BOTH) if of_sweep else ONLY_OF_SWEEPS
     to_sweep: list[Any] = []
     to_base: list[Any] = []
     for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
@@ -113,7 +106,7 @@ def _with_seeds(document: Document, text: str | None, problems: list[Problem]) -
 
 def _of_a_run(whole: Document, problems: list[Problem]) -> Document:
     """The document without keys of a sweep, about which it complains."""
-    found = [key for key in _ONLY_OF_SWEEPS if key in whole.data]
+    found = [key for key in ONLY_OF_SWEEPS if key in whole.data]
     message = "this is a key of a sweep, in the config of a run; put the run below base: or in a file of its own"
     problems.extend(Problem(*whole.place((key,)), key, message) for key in found)
     data = {key: value for key, value in whole.data.items() if key not in found}

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optrun.config.grid import Combination, Product
-from optrun.config.objective import Objective
-from optrun.config.search_space import Search
 from optrun.config.spec import Spec
-from optrun.config.sweep_keys import Told
-from optrun.config.trials import Trials
+from optrun.config.sweep.grid import Combination, Product
+from optrun.config.sweep.keys import Told
+from optrun.config.sweep.objective import Objective
+from optrun.config.sweep.space import Search
+from optrun.config.sweep.trials import Trials
 
 __all__ = ["content"]
 

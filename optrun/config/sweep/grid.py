@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from optrun.config.document import Document, KeyPath, Place, dotted, parse_value
-from optrun.config.keys import KeyReader
 from optrun.config.overrides import Assignment, key_parts
+from optrun.config.sweep.reading import KeyReader
 from optrun.config.text import legible
 from optrun.config.types import shown
 from optrun.config.writing import flow

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from optrun.config.document import Document
-from optrun.config.grid import Combination, Product, combinations, size
-from optrun.config.keys import KeyReader
-from optrun.config.objective import Objective, Prune, judge_prune, objective_of
 from optrun.config.overrides import Assignment, plain_data
-from optrun.config.search_space import Search, Space
 from optrun.config.spec import Spec
-from optrun.config.sweep_file import is_sweep, open_sweep
-from optrun.config.sweep_keys import Told, read_keys
-from optrun.config.sweep_writing import content
-from optrun.config.trials import Point, Trials, distinct, extremes
+from optrun.config.sweep.file import open_sweep
+from optrun.config.sweep.grid import Combination, Product, combinations, size
+from optrun.config.sweep.keys import Told, read_keys
+from optrun.config.sweep.objective import Objective, Prune, judge_prune, objective_of
+from optrun.config.sweep.reading import KeyReader
+from optrun.config.sweep.space import Search
+from optrun.config.sweep.trials import Point, Trials, distinct, extremes
+from optrun.config.sweep.writing import content
 from optrun.errors import ConfigError
 
-__all__ = ["MOST_TRIALS", "Objective", "Point", "Prune", "Search", "Space", "SweepSpec", "is_sweep", "load_sweep"]
+__all__ = ["MOST_TRIALS", "SweepSpec", "load_sweep"]
 
 MOST_TRIALS = 100_000
 """More are refused: a misplaced bracket in a grid soon makes a billion."""

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from optrun.components.naming import either, near
 from optrun.config.document import Document, KeyPath
-from optrun.config.grid import Axis, Product
-from optrun.config.keys import KeyReader
 from optrun.config.overrides import Assignment, key_parts
 from optrun.config.spec import Count
+from optrun.config.sweep.grid import Axis, Product
+from optrun.config.sweep.reading import KeyReader
 from optrun.config.types import failed, shown
 from optrun.errors import ConfigError
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from optrun.components.naming import either, near
-from optrun.config.keys import KeyReader
 from optrun.config.spec import Count, Spec
+from optrun.config.sweep.reading import KeyReader
 from optrun.config.types import shown
 
 __all__ = ["Objective", "ObjectiveKeys", "Prune", "judge_prune", "objective_of"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from optrun.config.document import Place
-from optrun.config.grid import Axis, Combination, Product
 from optrun.config.overrides import Assignment
+from optrun.config.sweep.grid import Axis, Combination, Product
 from optrun.config.writing import flow
 from optrun.errors import ConfigError, Problem
 
