@@ -1,1 +1,1 @@
-"""Measurements of optrun against plain PyTorch: `python -m benchmarks step-cost`, `python -m benchmarks configs`."""
+"""Measurements of optrun against plain PyTorch and against other tools: `python -m benchmarks --help`."""

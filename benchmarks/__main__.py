@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,27 @@ def config_results(seeds: int) -> dict[str, Any]:
     return measure(seeds)
 
 
+def sweep_overhead(trials: int, repeat: int, rival_python: str, patience: float) -> dict[str, Any]:
+    from benchmarks.sweep_overhead import measure, table
+
+    figures = measure(trials, repeat, rival_python, patience)
+    print(table(figures))
+    return figures
+
+
+def calibration(studies: int) -> dict[str, Any]:
+    from benchmarks.calibration import markdown, measure
+
+    figures = measure(studies)
+    print(markdown(figures))
+    return figures
+
+
 def machine() -> dict[str, Any]:
     """On what and with what it was measured."""
-    from optrun.runs.environment import describe
+    from optrun.runs.environment import surroundings
 
-    known = describe([], int(os.environ["OMP_NUM_THREADS"]), "cpu", Path())
+    known = surroundings(Path())
     return {key: known[key] for key in ("cpu", "cpu_count", "os", "versions")}
 
 
@@ -51,10 +68,26 @@ def main() -> None:
     cost.add_argument("--pairs", type=int, default=51)
     results = commands.add_parser("config-results", help="what every config in configs/ reaches, over seeds")
     results.add_argument("--seeds", type=int, default=10)
-    for command in (cost, results):
+    sweeps = commands.add_parser("sweep-overhead", help="a sweep of trivial trials, beside Optuna, Hydra and Ray Tune")
+    sweeps.add_argument("--trials", type=int, default=200)
+    sweeps.add_argument("--repeat", type=int, default=5)
+    sweeps.add_argument("--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others")
+    sweeps.add_argument(
+        "--patience", metavar="SECONDS", type=float, default=300, help="to spend on waiting for a machine that is busy"
+    )
+    calibrated = commands.add_parser("calibration", help="how often compare claims a difference that is none")
+    calibrated.add_argument("--studies", type=int, default=4000)
+    for command in (calibrated, cost, results, sweeps):
         command.add_argument("--output", metavar="FILE", type=Path, help="default: runs/benchmarks/COMMAND.json")
     chosen = parser.parse_args()
-    figures = step_cost(chosen.pairs) if chosen.command == "step-cost" else config_results(chosen.seeds)
+    if chosen.command == "step-cost":
+        figures = step_cost(chosen.pairs)
+    elif chosen.command == "config-results":
+        figures = config_results(chosen.seeds)
+    elif chosen.command == "calibration":
+        figures = calibration(chosen.studies)
+    else:
+        figures = sweep_overhead(chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience)
     measured_on = machine()
     print(f"  {measured_on['cpu']}, {measured_on['cpu_count']} cores, torch {measured_on['versions']['torch']}")
     path = chosen.output or Path("runs", "benchmarks", f"{chosen.command.replace('-', '_')}.json")

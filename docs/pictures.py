@@ -25,6 +25,8 @@ DOCS = Path(__file__).parent
 WIDTH = 84
 TERMINAL = {"TERM": "xterm-256color", "OMP_NUM_THREADS": "1"}
 
+SWEEP = "optrun sweep configs/quickstart.yaml --grid optimizer.lr=0.03,0.1,0.3,1.0 --seeds 5"
+
 THEME = TerminalTheme(
     background=(22, 27, 34),
     foreground=(230, 237, 243),
@@ -49,6 +51,7 @@ def main() -> None:
         shutil.copytree(DOCS.parent / "configs", Path(directory) / "configs")
         draw("train", "optrun train configs/quickstart.yaml", directory)
         draw("show", "optrun show last", directory)
+        draw("sweep", SWEEP, directory)
 
 
 def draw(name: str, command: str, directory: str) -> None:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from optrun.cli.points import Labels
+from optrun.config.labels import Labels
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "sweeps.md"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from optrun.sweeps.executor import Executor
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.interface import Executor
+from optrun.sweeps.executors.pool import Pool
 
 
 def pool(jobs: int | None = 2, **options: Any) -> Pool:
@@ -58,8 +58,8 @@ DRIVER = """\
 import signal, sys
 from pathlib import Path
 import executor_tasks as tasks
-from optrun.sweeps.inline import Inline
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.inline import Inline
+from optrun.sweeps.executors.pool import Pool
 
 with (Inline() if sys.argv[1] == "inline" else Pool(2, preload=())) as executor:
     given = [Path(file) for file in sys.argv[3:]]

@@ -12,8 +12,8 @@ import pytest
 from processes import DRIVER, Driver, assert_dead, descendants, pool, reports
 
 from optrun.errors import OptrunError
-from optrun.sweeps.executor import Lost
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.interface import Lost
+from optrun.sweeps.executors.pool import Pool
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_workers_end_when_the_driver_is_killed(tmp_path: Path) -> None:
 
 def test_work_that_hears_nothing_ends_after_a_grace(tmp_path: Path) -> None:
     shorter = tmp_path / "shorter.py"
-    shorter.write_text("import optrun.sweeps.worker; optrun.sweeps.worker.GRACE = 0.1")
+    shorter.write_text("import optrun.sweeps.executors.worker as worker; worker.GRACE = 0.1")
     driver = Driver(
         "pool", "deaf", "0", "1", program=DRIVER.replace("preload=()", f"preload=(), imports=['{shorter}']")
     )
@@ -170,7 +170,7 @@ def test_work_that_hears_nothing_ends_after_a_grace(tmp_path: Path) -> None:
 
 IDLE = """\
 import executor_tasks as tasks
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.pool import Pool
 with Pool(2, preload=()) as executor:
     print([report for _, report in executor.run(tasks.here, range(9))], flush=True)
     {more}

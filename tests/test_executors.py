@@ -20,9 +20,9 @@ from processes import Driver, descendants, pool, reports
 
 from optrun.errors import UsageError
 from optrun.signals import StopRequest
-from optrun.sweeps.executor import Executor
-from optrun.sweeps.inline import Inline
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.inline import Inline
+from optrun.sweeps.executors.interface import Executor
+from optrun.sweeps.executors.pool import Pool
 
 
 @pytest.fixture(scope="module", params=[Inline, pool], ids=["inline", "pool"])
@@ -249,7 +249,7 @@ SCRIPT = """\
 print("run")
 import sys
 import executor_tasks as tasks
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.pool import Pool
 with Pool(2, preload=()) as executor:
     print(sorted({report for task, report in executor.run(tasks.count, [tasks.Count(3)]) if task is not None}))
 print([name for name in sys.modules if name in ("torch", "numpy")])

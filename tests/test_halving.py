@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optrun.config.sweep import Prune
-from optrun.sweeps.halving import point_value, rungs, survivors
+from optrun.sweeps.search.halving import point_value, rungs, survivors
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.one_of(FINITE, st.sampled_from([math.nan, math.inf, -math.inf, None, 0.0, -0.0, 0.5]))

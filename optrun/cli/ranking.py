@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optrun.cli.points import Labels
+from optrun.config.labels import Labels
 from optrun.cli.wording import fixed
 
 if TYPE_CHECKING:

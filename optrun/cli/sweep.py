@@ -60,14 +60,14 @@ def sweep(
         return
 
     from optrun.cli.sweep_screen import follow_sweep
-    from optrun.sweeps.executors import choose
+    from optrun.sweeps.executors.choosing import choose
 
     follow_sweep(planned, choose(planned, executor, jobs, imports or []), output)
 
 
 def _print_plan(sweep: Sweep, output: Output) -> None:
     """The trials, with what there is of each."""
-    from optrun.cli.points import Labels
+    from optrun.config.labels import Labels
 
     trials = sweep.plan()
     labels = Labels(trial.point.settings for trial in trials)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.output import Output, print_json
-from optrun.cli.points import Labels
+from optrun.config.labels import Labels
 from optrun.cli.ranking import ranking_table
 from optrun.cli.wording import BLUE, STATUS_STYLES, brief, clock, duration, fixed
 from optrun.errors import OptrunError, TrialsFailed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from optrun.sweeps.driver import Sweep
-    from optrun.sweeps.executor import Executor
+    from optrun.sweeps.executors.interface import Executor
     from optrun.sweeps.ledger import Trial
 
 __all__ = ["follow_sweep"]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optrun.config.labels import brief
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,16 +24,6 @@ STATUS_STYLES = {
     "failed": "red",
     "diverged": "red",
 }
-
-
-def brief(value: Any, digits: int = 4) -> str:
-    """A number in `digits` significant digits: 0.9778, 460, 2.5e-5, nan. What is no number is written as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int) and not 10**6 <= abs(value) < 10**300:
-        return str(value)
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def fixed(value: Any) -> str:

@@ -26,7 +26,7 @@ from optrun.config.writing import to_yaml
 from optrun.errors import Diverged, Interrupted, RunError, UsageError
 from optrun.experiment.best import Best
 from optrun.experiment.changes import as_it_was, judged_as_before, refuse_any, refuse_changes
-from optrun.experiment.summary import summarized
+from optrun.experiment.summary import described, summarized
 from optrun.runs import checkpoint, environment, reader
 from optrun.runs.layout import Layout, new_run_directory
 from optrun.runs.lock import Lock
@@ -88,17 +88,7 @@ class Experiment:
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
         run = cls(spec, state, batches, where, Lock(where))
         run.record = Record(where, config=to_yaml(spec.resolved()))
-        run.record.environment(
-            environment.describe(
-                sys.argv,
-                int(spec.threads),
-                str(state.device),
-                around or environment.surroundings(spec.folder),
-                imports=list(imported),
-                data_fingerprint=state.data.fingerprint,
-                objective=spec.objective,
-            )
-        )
+        run.record.environment(described(spec, state, imported, around))
         run._summarize("running")
         return run
 
@@ -131,13 +121,12 @@ class Experiment:
                 refuse_any(before, spec)
                 lock.release()
                 return None
-            described = stored.environment
-            spec = judged_as_before(spec, described)
+            spec = judged_as_before(spec, stored.environment)
             spec, state, batches = prepare_run(spec, data)
             run = cls(spec, state, batches, directory, lock)
             run._restore()
-            described = environment.resumed(described, state.step, sys.argv)
-            run.record.environment({**described, **({"imports": list(imported)} if imported else {})})
+            now = environment.resumed(stored.environment, state.step, sys.argv)
+            run.record.environment({**now, **({"imports": list(imported)} if imported else {})})
             run._summarize("running")
         except BaseException:
             lock.release()

@@ -22,7 +22,7 @@ from optrun.runs import files
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.lock import is_locked
 
-__all__ = ["Run", "find", "read", "resolve", "runs_in"]
+__all__ = ["Run", "find", "read", "resolve", "row_of", "runs_in"]
 
 Number = float | int | None
 
@@ -84,7 +84,7 @@ class Run:
         except OSError as error:
             self._complain(f"{path}: it cannot be read: {error.strerror}")
             return []
-        rows = [_row(line) for line in lines]
+        rows = [row_of(line) for line in lines]
         mangled = [number for number, row in enumerate(rows, 1) if row is None]
         if mangled:
             lines_are = "1 line is no row" if len(mangled) == 1 else f"{len(mangled)} lines are no rows"
@@ -230,7 +230,7 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
     return value
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def row_of(line: bytes) -> dict[str, Any] | None:
     """The row in a line of metrics.jsonl; None if it is none."""
     try:
         row = json.loads(line)

@@ -34,7 +34,7 @@ def sweep(
     from optrun.components.plugins import import_file
     from optrun.config.sweep import load_sweep
     from optrun.config.writing import flow
-    from optrun.sweeps.executors import choose
+    from optrun.sweeps.executors.choosing import choose
 
     imported = [import_file(file) for file in imports]
     axes = [f"{key}={flow(list(values))[1:-1]}" for key, values in (grid or {}).items()]

@@ -9,7 +9,7 @@ from optrun.components.registry import datasets
 from optrun.config.spec import Spec
 from optrun.runs import files
 from optrun.runs.layout import SweepLayout
-from optrun.sweeps.executor import Executor
+from optrun.sweeps.executors.interface import Executor
 from optrun.sweeps.ledger import Trial
 from optrun.sweeps.tasks import Task
 from optrun.sweeps.work import fingerprint

@@ -15,10 +15,11 @@ from optrun.runs import files
 from optrun.runs.layout import SweepLayout, is_run
 from optrun.runs.lock import Lock
 from optrun.runs.outcome import conclude
-from optrun.sweeps import changes, halving, samplers
-from optrun.sweeps.executor import Executor, Lost
+from optrun.sweeps import changes
+from optrun.sweeps.executors.interface import Executor, Lost
 from optrun.sweeps.ledger import Ledger, Trial, by_point
 from optrun.sweeps.ranking import Ranked, best_value, rank, value_at
+from optrun.sweeps.search import halving, samplers
 from optrun.sweeps.tasks import Ended, Noted, Progressed, Report, Task
 from optrun.sweeps.work import judge, train_trial
 
@@ -74,11 +75,15 @@ class Sweep:
         return rank(self.trials, self.spec.objective)
 
     def plan(self) -> list[Trial]:
-        """The trials that are known before anything runs, with what there is of each; writes nothing."""
+        """The trials that are known before anything runs, with what there is of each; writes nothing.
+
+        Raises UsageError when the sampler of a search needs a package that is not installed.
+        """
         points = self.spec.points
-        if self.spec.search and self.spec.search.sampler == "random":
+        if self.spec.search:
             sampler = samplers.sampler(self.spec.search, self.spec.objective.mode)
-            points = tuple(self.spec.point(settings) for settings in sampler.propose(self.spec.search.trials))
+            proposed = [] if self.learns else sampler.propose(self.spec.search.trials)
+            points = tuple(self.spec.point(settings) for settings in proposed)
         return _distinct(Ledger(self.layout).trials(points))
 
     def events(self, executor: Executor) -> Generator[Event, None, None]:

@@ -98,6 +98,8 @@ def read_search(reader: KeyReader, value: Any) -> tuple[Search | None, Product]:
         if parts == ("seed",):
             reader.complain(path, "a sampler chooses no seeds; write seeds: N beside search")
         elif (found := _space(reader, entry, path)) is not None:
+            if sampler == "cmaes" and len(found.choices) > 1:
+                reader.complain(path, "cmaes searches numbers only; give a range, or take the sampler tpe")
             axis = Axis(parts, reader.document.place(path), _extremes(reader.document, parts, (*path, found.kind)))
             axes[axis.key], space[axis.key] = axis, found
     options = {key: given[key] for key in ("seed", "batch") if key in given}

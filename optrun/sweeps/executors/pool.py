@@ -16,10 +16,10 @@ from typing import Any, Self, TypeVar
 
 from optrun.errors import OptrunError, UsageError
 from optrun.signals import StopRequest
-from optrun.sweeps.cores import physical_cores
-from optrun.sweeps.executor import Lost
-from optrun.sweeps.template import Template, ending
-from optrun.sweeps.worker import STOP
+from optrun.sweeps.executors.cores import physical_cores
+from optrun.sweeps.executors.interface import Lost
+from optrun.sweeps.executors.template import Template, ending
+from optrun.sweeps.executors.worker import STOP
 
 __all__ = ["PRELOAD", "Pool"]
 

@@ -22,7 +22,7 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from optrun.errors import OptrunError
-from optrun.sweeps.worker import work_off
+from optrun.sweeps.executors.worker import work_off
 
 __all__ = ["Template", "ending", "serve"]
 
@@ -41,7 +41,8 @@ class Template:
     def __init__(self, preload: Sequence[str]) -> None:
         self.connection, theirs = Pipe()
         self._forked = False
-        start = f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; from optrun.sweeps.template import serve; serve"
+        path = f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}"
+        start = f"{path}; from optrun.sweeps.executors.template import serve; serve"
         options = [f"-W{option}" for option in sys.warnoptions]
         with theirs:
             self._process = subprocess.Popen(

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from optrun.signals import StopRequest
-from optrun.sweeps.executor import Lost, attempt
+from optrun.sweeps.executors.interface import Lost, attempt
 
 __all__ = ["Inline"]
 

@@ -1,4 +1,4 @@
-"""How the points of a sweep are written for people: `lr 0.1, momentum 0.9`."""
+"""How settings are written for people: `lr 0.1, momentum 0.9`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optrun.cli.wording import brief
-
-__all__ = ["Labels"]
+__all__ = ["Labels", "brief"]
 
 
 class Labels:
@@ -41,6 +39,12 @@ class Labels:
         words = [f"{self.names.get(key, key)} {self.value(key, value)}" for key, value in settings.items()]
         return ", ".join([*words, *([f"seed {seed}"] if seed is not None else [])])
 
+    def label(self, settings: Mapping[str, Any]) -> str:
+        """A point as a name for it: components first, and without saying what they are: `SGD, lr 0.1`."""
+        named = {key: value for key, value in settings.items() if key.endswith(".name") and isinstance(value, str)}
+        others = {key: value for key, value in settings.items() if key not in named}
+        return ", ".join([*named.values(), *([self.line(others)] if others else [])])
+
 
 def _telling(candidates: Iterable[Any]) -> dict[Any, set[str]]:
     """Of each name, the settings in which the components of that name differ."""
@@ -66,3 +70,13 @@ def _written(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_written, value)) + "]"
     return brief(value)
+
+
+def brief(value: Any, digits: int = 4) -> str:
+    """A number in `digits` significant digits: 0.9778, 460, 2.5e-5, nan. What is no number is written as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) and not 10**6 <= abs(value) < 10**300:
+        return str(value)
+    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa

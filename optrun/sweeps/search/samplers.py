@@ -39,7 +39,7 @@ def sampler(search: Search, mode: Literal["min", "max"]) -> Sampler:
     assert search.sampler in SAMPLERS, search.sampler
     if search.sampler == "random":
         return RandomSampler(search)
-    from optrun.sweeps.optuna_samplers import OptunaSampler  # only here is Optuna needed
+    from optrun.sweeps.search.optuna_samplers import OptunaSampler  # only here is Optuna needed
 
     return OptunaSampler(search, mode)
 

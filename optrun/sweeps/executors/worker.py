@@ -19,7 +19,7 @@ from typing import Any
 from optrun.components.plugins import import_file
 from optrun.errors import OptrunError
 from optrun.signals import StopRequest
-from optrun.sweeps.executor import Lost, attempt
+from optrun.sweeps.executors.interface import Lost, attempt
 
 __all__ = ["GRACE", "STOP", "work_off"]
 

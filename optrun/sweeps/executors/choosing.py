@@ -9,11 +9,11 @@ from pathlib import Path
 from optrun.components.registry import KINDS
 from optrun.config.spec import Spec
 from optrun.errors import UsageError
-from optrun.sweeps.cores import physical_cores
 from optrun.sweeps.driver import Sweep
-from optrun.sweeps.executor import Executor
-from optrun.sweeps.inline import Inline
-from optrun.sweeps.pool import Pool
+from optrun.sweeps.executors.cores import physical_cores
+from optrun.sweeps.executors.inline import Inline
+from optrun.sweeps.executors.interface import Executor
+from optrun.sweeps.executors.pool import Pool
 
 __all__ = ["EXECUTORS", "choose"]
 

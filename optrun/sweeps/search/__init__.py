@@ -1,0 +1,1 @@
+"""Which points a sweep tries next (`samplers`), and which it gives up (`halving`)."""
