@@ -45,11 +45,11 @@ def sweep_overhead(trials: int, repeat: int, rival_python: str, patience: float)
     return figures
 
 
-def calibration(studies: int) -> dict[str, Any]:
-    from benchmarks.calibration import markdown, measure
+def sweep_throughput(repeat: int, patience: float) -> dict[str, Any]:
+    from benchmarks.sweep_throughput import measure, report
 
-    figures = measure(studies)
-    print(markdown(figures))
+    figures = measure(repeat, patience)
+    print(report(figures))
     return figures
 
 
@@ -75,17 +75,18 @@ def main() -> None:
     sweeps.add_argument(
         "--patience", metavar="SECONDS", type=float, default=300, help="to spend on waiting for a machine that is busy"
     )
-    calibrated = commands.add_parser("calibration", help="how often compare claims a difference that is none")
-    calibrated.add_argument("--studies", type=int, default=4000)
-    for command in (calibrated, cost, results, sweeps):
+    throughput = commands.add_parser("sweep-throughput", help="16 digits runs: the pool of two beside inline")
+    throughput.add_argument("--repeat", type=int, default=3)
+    throughput.add_argument("--patience", metavar="SECONDS", type=float, default=60)
+    for command in (cost, results, sweeps, throughput):
         command.add_argument("--output", metavar="FILE", type=Path, help="default: runs/benchmarks/COMMAND.json")
     chosen = parser.parse_args()
     if chosen.command == "step-cost":
         figures = step_cost(chosen.pairs)
     elif chosen.command == "config-results":
         figures = config_results(chosen.seeds)
-    elif chosen.command == "calibration":
-        figures = calibration(chosen.studies)
+    elif chosen.command == "sweep-throughput":
+        figures = sweep_throughput(chosen.repeat, chosen.patience)
     else:
         figures = sweep_overhead(chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience)
     measured_on = machine()

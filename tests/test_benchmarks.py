@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from benchmarks.step_cost import TURN, measure
+from benchmarks.sweep_overhead import table
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,3 +23,20 @@ def test_the_readme_quotes_what_was_measured() -> None:
     ratio = figures["ratio"]
     assert f"{ratio['median']:.2f} of its time (median of {figures['pairs']} interleaved pairs" in readme
     assert f"quartiles {ratio['lower_quartile']:.2f} and {ratio['upper_quartile']:.2f}" in readme
+
+
+def test_the_readme_and_the_page_on_sweeps_quote_what_a_sweep_costs() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "sweep_overhead.json").read_text(encoding="utf-8"))
+    assert table(figures) in (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    tools = figures["tools"]
+    pool = tools["optrun, pool of 2"]
+    ours, overhead = pool["wall_seconds"]["median"], pool["overhead_ms_per_trial"]
+    assert f"takes a pool of two {ours:.1f} s: {overhead['median']:.1f} ms a trial" in readme
+    said = {
+        "Hydra, joblib launcher": "of the time of Hydra",
+        "Ray Tune": "of Ray Tune",
+        "Optuna, in memory": "of Optuna",
+    }
+    for tool, words in said.items():
+        assert f"{ours / tools[tool]['wall_seconds']['median']:.2f} {words}" in readme

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from optrun.config.labels import Labels
 from optrun.cli.wording import fixed
+from optrun.config.labels import Labels
 
 if TYPE_CHECKING:
     from rich.table import Table

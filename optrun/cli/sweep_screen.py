@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.output import Output, print_json
-from optrun.config.labels import Labels
 from optrun.cli.ranking import ranking_table
 from optrun.cli.wording import BLUE, STATUS_STYLES, brief, clock, duration, fixed
+from optrun.config.labels import Labels
 from optrun.errors import OptrunError, TrialsFailed
 from optrun.sweeps.pace import Pace
 from optrun.sweeps.tasks import Ended, Noted
@@ -83,7 +83,8 @@ class Lines:
         self.console: Console = output.remarks
         self.ended = 0
         self.pace = Pace(sweep)
-        self.labels = Labels(point.settings for point in sweep.spec.points)
+        searched = [dict.fromkeys(sweep.spec.search.space)] if sweep.spec.search else []
+        self.labels = Labels([*(point.settings for point in sweep.spec.points), *searched])
 
     def __enter__(self) -> Any:
         return self

@@ -6,9 +6,10 @@ import math
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optrun.config.semantics import warnings
-from optrun.config.sweep import SweepSpec
+from optrun.config.sweep import Point, SweepSpec
 from optrun.config.writing import to_yaml
 from optrun.errors import ConfigError, Interrupted, Problem, UsageError
 from optrun.runs import files
@@ -123,9 +124,10 @@ class Sweep:
         proposed = 0
         while proposed < search.trials and executor.stopped is None:
             batch = sampler.propose(min(search.batch, search.trials - proposed))
-            points = [self.spec.point(settings) for settings in batch]
+            points = yield from self._points(batch)
             known = {trial.directory: trial for trial in self.trials}
-            found = [known.get(trial.directory, trial) for trial in Ledger(self.layout).trials(points)]
+            possible = [point for point in points if point is not None]
+            found = [known.get(trial.directory, trial) for trial in Ledger(self.layout).trials(possible)]
             new = [trial for trial in _distinct(found) if trial.directory not in known]
             yield from self._begin(executor, new)
             self.trials += new
@@ -133,9 +135,21 @@ class Sweep:
             if executor.stopped is None:
                 outcome = {trial.spec.config_hash(): self._outcome(trial) for trial in found}
                 for settings, point in zip(batch, points):
-                    value = halving.point_value(outcome[spec.config_hash()] for spec in point.trials)
+                    trials = point.trials if point is not None else ()
+                    value = halving.point_value(outcome[spec.config_hash()] for spec in trials)
                     sampler.tell(settings, value)
             proposed += len(batch)
+
+    def _points(self, batch: Sequence[Mapping[str, Any]]) -> Generator[Event, None, list[Point | None]]:
+        """The points that a sampler proposes; None for a combination that cannot be, which counts as failed."""
+        points: list[Point | None] = []
+        for settings in batch:
+            try:
+                points.append(self.spec.point(settings))
+            except ConfigError as error:
+                yield from self._note(f"a proposed point cannot be run: {error}")
+                points.append(None)
+        return points
 
     def _outcome(self, trial: Trial) -> float | None:
         """What a search learns of a trial: its best evaluation, NaN if it diverged, None if it failed."""

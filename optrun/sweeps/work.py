@@ -67,7 +67,7 @@ def fingerprint(task: Task) -> Iterator[str | None]:
 def _trained(task: Task) -> Iterator[Report]:
     try:
         notes: list[str] = []
-        experiment = _experiment(task, notes)
+        experiment = _unlocked(lambda: _experiment(task, notes))
         if experiment is None:
             yield Ended("completed")
             return
@@ -94,7 +94,7 @@ def _experiment(task: Task, notes: list[str]) -> Experiment | None:
     if is_run(task.directory):
         resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data)
         try:
-            experiment = _unlocked(resume)
+            experiment = resume()
             if experiment is None or not experiment.record.notes:
                 return experiment
             notes += experiment.record.notes
@@ -102,17 +102,17 @@ def _experiment(task: Task, notes: list[str]) -> Experiment | None:
         except CheckpointError as damaged:
             notes.append(str(damaged))
         remove_all(Layout(task.directory))  # nothing is lost: the same numbers come again
-        return _unlocked(resume)
+        return resume()
     around = _shared.around(task)
     return Experiment.new(task.spec, directory=task.directory, imported=task.imported, data=data, around=around)
 
 
-def _unlocked(resume: Callable[[], Experiment | None]) -> Experiment | None:
+def _unlocked(begin: Callable[[], Experiment | None]) -> Experiment | None:
     """Wait while another process still works on the run."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            return resume()
+            return begin()
         except RunLocked:
             if time.monotonic() > until:
                 raise
