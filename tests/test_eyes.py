@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from optrun.cli.app import run
-from optrun.cli.axes import rounded, rounded_log
-from optrun.cli.drawing import Chart
-from optrun.cli.panel import Curve, Panel, log_helps, means
 from optrun.components.registry import KINDS
 from optrun.config.loading import load
+from optrun.pictures.axes import rounded, rounded_log
+from optrun.pictures.panel import Curve, Panel, log_helps, means
+from optrun.pictures.terminal import Chart
 from optrun.training.preparation import prepare_run
 from optrun.training.preview import preview
 

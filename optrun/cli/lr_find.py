@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optrun.cli import figures, options
+from optrun.cli import options
 from optrun.cli.output import Output, print_json
-from optrun.cli.panel import Curve, Panel
 from optrun.cli.wording import brief, print_named
 from optrun.errors import UsageError
+from optrun.pictures import figures
+from optrun.pictures.panel import Curve, Panel
 
 if TYPE_CHECKING:
     from optrun.config.spec import Spec
@@ -26,8 +27,8 @@ def lr_find(
     low: Annotated[float, typer.Option("--min", metavar="LR", help="The lowest rate.")] = 1e-7,
     high: Annotated[float, typer.Option("--max", metavar="LR", help="The highest rate.")] = 10.0,
     steps: Annotated[int, typer.Option(metavar="N", help="Optimizer steps from the lowest to the highest.")] = 100,
-    png: figures.Png = None,
-    svg: figures.Svg = None,
+    png: options.Png = None,
+    svg: options.Svg = None,
     imports: options.Imports = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -36,9 +37,9 @@ def lr_find(
 
     The config's own model, data, seed and optimizer are used, without its scheduler; no run is written.
     """
-    from optrun.cli.drawing import Chart
     from optrun.components.plugins import import_file
     from optrun.config.loading import load
+    from optrun.pictures.terminal import Chart
 
     output = Output(json, quiet)
     if not (0 < low < high < float("inf")) or steps < 10:
@@ -59,7 +60,7 @@ def lr_find(
     else:
         output.results.print(Chart(panel), soft_wrap=False)
         print_named(output.results, _in_words(spec, found, changes))
-    figures.save([panel], spec.name, [png, svg], output)
+    output.wrote(figures.save([panel], spec.name, [png, svg]))
 
 
 def _measure(spec: Spec, output: Output, low: float, high: float, steps: int) -> list[Measured]:

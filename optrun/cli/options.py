@@ -32,4 +32,12 @@ Imports = Annotated[
         show_default=False,
     ),
 ]
+Png = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--png", metavar="FILE", help="Write the picture to a PNG file too.", show_default=False),
+]
+Svg = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--svg", metavar="FILE", help="Write the picture to an SVG file too.", show_default=False),
+]
 RUNS_DIR = Path("runs")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +29,11 @@ class Output:
     def remarks(self) -> Console:
         """The console for everything else; silent when quiet."""
         return Console(stderr=True, highlight=False, soft_wrap=True, quiet=self.quiet)
+
+    def wrote(self, files: Iterable[Path]) -> None:
+        """Say which files were written, each as soon as it is."""
+        for path in files:
+            self.remarks.print(f"wrote {path}", markup=False)
 
     def warn(self, sentence: str) -> None:
         """A warning: shown even when quiet, since it may change what a result means."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optrun.cli import figures, options
+from optrun.cli import options
 from optrun.cli.output import Output, print_json
-from optrun.cli.panel import Curve, Panel, log_helps
 from optrun.cli.wording import brief, print_named
+from optrun.pictures import figures
+from optrun.pictures.panel import Curve, Panel, log_helps
 
 if TYPE_CHECKING:
     from optrun.config.spec import Spec
@@ -24,8 +25,8 @@ def schedule(
     stagnant: Annotated[
         bool, typer.Option("--stagnant", help="Draw ReduceLROnPlateau as if its metric never improved.")
     ] = False,
-    png: figures.Png = None,
-    svg: figures.Svg = None,
+    png: options.Png = None,
+    svg: options.Svg = None,
     imports: options.Imports = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -34,11 +35,11 @@ def schedule(
 
     Nothing is trained; the value at step k is the one that step k of the run will use.
     """
-    from optrun.cli.drawing import Chart
     from optrun.cli.progress import warnings_as_sentences
     from optrun.components.plugins import import_file
     from optrun.config.loading import load
     from optrun.config.semantics import warnings
+    from optrun.pictures.terminal import Chart
 
     output = Output(json, quiet)
     for file in imports or []:
@@ -64,7 +65,7 @@ def schedule(
         for panel in panels:
             output.results.print(Chart(panel), soft_wrap=False)
         print_named(output.results, _in_words(told, names, spec, state, assumed))
-    figures.save(panels, spec.name, [png, svg], output)
+    output.wrote(figures.save(panels, spec.name, [png, svg]))
 
 
 def group_names(spec: Spec, state: State) -> list[str]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from optrun.cli import figures, options
+from optrun.cli import options
 from optrun.cli.output import Output, print_json
-from optrun.cli.panel import Curve, Panel, log_helps
 from optrun.cli.progress import conclusions
 from optrun.cli.wording import brief, print_named
+from optrun.pictures import figures
+from optrun.pictures.panel import Curve, Panel, log_helps
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +23,8 @@ Row = dict[str, Any]
 
 def show(
     run: options.Run,
-    png: figures.Png = None,
-    svg: figures.Svg = None,
+    png: options.Png = None,
+    svg: options.Svg = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -43,7 +44,7 @@ def show(
         print_json({**found.summary, "status": found.status, "path": str(found.path), **about})
     else:
         _print_run(found, rows, drawn, output)
-    figures.save(drawn, found.path.name, [png, svg], output)
+    output.wrote(figures.save(drawn, found.path.name, [png, svg]))
 
 
 def _print_run(run: Run, rows: Sequence[Row], drawn: Sequence[Panel], output: Output) -> None:
@@ -162,7 +163,7 @@ def _print_charts(console: Console, drawn: Sequence[Panel]) -> None:
     """One below the other; two side by side where the terminal is wide."""
     from rich.table import Table
 
-    from optrun.cli.drawing import Chart
+    from optrun.pictures.terminal import Chart
 
     charts = [Chart(panel, rows=10) for panel in drawn if not panel.empty]
     if not charts:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optrun.cli.wording import brief
+from optrun.config.labels import brief
 
 __all__ = ["Axis", "between", "rounded", "rounded_log"]
 

@@ -15,8 +15,8 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from optrun.cli.axes import Axis, between, rounded, rounded_log
-from optrun.cli.panel import Curve, Panel, Point, means
+from optrun.pictures.axes import Axis, between, rounded, rounded_log
+from optrun.pictures.panel import Curve, Panel, Point, means
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

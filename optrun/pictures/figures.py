@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from optrun.cli.output import Output
-from optrun.cli.panel import Curve, Panel, means
 from optrun.errors import UsageError
+from optrun.pictures.panel import Curve, Panel, means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Png", "Svg", "save"]
-
-Png = Annotated[
-    Optional[Path],  # noqa: UP045 (typer reads this at run time)
-    typer.Option("--png", metavar="FILE", help="Write the picture to a PNG file too.", show_default=False),
-]
-Svg = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--svg", metavar="FILE", help="Write the picture to an SVG file too.", show_default=False),
-]
+__all__ = ["PALETTE", "STYLE", "save", "write"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart by everybody: https://jfly.uni-koeln.de/color/."""
@@ -52,8 +40,8 @@ BINS = 250
 """Means drawn of a noisy curve; its every value stands palely behind them."""
 
 
-def save(panels: Sequence[Panel], heading: str, files: Sequence[Path | None], output: Output) -> None:
-    """Draw the panels, two in a row, write them to each of `files` (its ending decides the format) and say so.
+def save(panels: Sequence[Panel], heading: str, files: Sequence[Path | None]) -> Iterator[Path]:
+    """Draw the panels, two in a row, and write them to each of `files` (its ending decides the format); yields those.
 
     None among the files is left out. Raises UsageError if one cannot be written.
     """
@@ -65,8 +53,8 @@ def save(panels: Sequence[Panel], heading: str, files: Sequence[Path | None], ou
     with matplotlib.rc_context(STYLE):
         figure = _figure(panels, heading)
         for path in wanted:
-            _write(figure, path)
-            output.remarks.print(f"wrote {path}", markup=False)
+            write(figure, path)
+            yield path
 
 
 def _figure(panels: Sequence[Panel], heading: str) -> Figure:
@@ -131,7 +119,8 @@ def _epoch_axis(ax: Axes, panel: Panel) -> None:
     top.spines["top"].set_visible(False)
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure to a file. Raises UsageError if it cannot be written."""
     try:
         figure.savefig(path, dpi=200)
     except (OSError, ValueError) as error:
