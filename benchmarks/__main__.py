@@ -10,19 +10,20 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def step_cost(pairs: int) -> dict[str, Any]:
+def step_cost(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.step_cost import measure
 
-    figures = measure(pairs)
+    figures = measure(chosen.pairs)
     ratio, microseconds = figures["ratio"], figures["microseconds_per_step"]
     print(
-        f"{figures['workload']}: a step of optrun over a step of the bare loop, {pairs} pairs of "
+        f"{figures['workload']}: a step of optrun over a step of the bare loop, {chosen.pairs} pairs of "
         f"{figures['steps_per_turn']} steps, same bits\n"
         f"  median {ratio['median']:.3f}   quartiles {ratio['lower_quartile']:.3f} … {ratio['upper_quartile']:.3f}   "
         f"range {ratio['min']:.3f} … {ratio['max']:.3f}\n"
@@ -31,25 +32,42 @@ def step_cost(pairs: int) -> dict[str, Any]:
     return figures
 
 
-def config_results(seeds: int) -> dict[str, Any]:
+def config_results(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.config_results import measure
 
-    return measure(seeds)
+    return measure(chosen.seeds)
 
 
-def sweep_overhead(trials: int, repeat: int, rival_python: str, patience: float) -> dict[str, Any]:
+def sweep_overhead(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.sweep_overhead import measure, table
 
-    figures = measure(trials, repeat, rival_python, patience)
+    figures = measure(chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience)
     print(table(figures))
     return figures
 
 
-def sweep_throughput(repeat: int, patience: float) -> dict[str, Any]:
+def sweep_throughput(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.sweep_throughput import measure, report
 
-    figures = measure(repeat, patience)
+    figures = measure(chosen.repeat, chosen.patience)
     print(report(figures))
+    return figures
+
+
+def compare_runs(chosen: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.compare_runs import measure, report
+
+    figures = measure(chosen.runs, chosen.repeat, chosen.rival_python)
+    print(report(figures))
+    return figures
+
+
+def calibration(chosen: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.calibration import measure
+    from benchmarks.calibration_tables import markdown
+
+    figures = measure(chosen.studies)
+    print("\n\n".join(markdown(figures)))
     return figures
 
 
@@ -62,39 +80,49 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    cost = commands.add_parser("step-cost", help="a step of optrun over a step of the bare loop")
-    cost.add_argument("--pairs", type=int, default=51)
-    results = commands.add_parser("config-results", help="what every config in configs/ reaches, over seeds")
-    results.add_argument("--seeds", type=int, default=10)
-    sweeps = commands.add_parser("sweep-overhead", help="a sweep of trivial trials, beside Optuna, Hydra and Ray Tune")
-    sweeps.add_argument("--trials", type=int, default=200)
-    sweeps.add_argument("--repeat", type=int, default=5)
-    sweeps.add_argument("--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others")
-    sweeps.add_argument(
-        "--patience", metavar="SECONDS", type=float, default=300, help="to spend on waiting for a machine that is busy"
-    )
-    throughput = commands.add_parser("sweep-throughput", help="16 digits runs: the pool of two beside inline")
-    throughput.add_argument("--repeat", type=int, default=3)
-    throughput.add_argument("--patience", metavar="SECONDS", type=float, default=60)
-    for command in (cost, results, sweeps, throughput):
-        command.add_argument("--output", metavar="FILE", type=Path, help="default: runs/benchmarks/COMMAND.json")
-    chosen = parser.parse_args()
-    if chosen.command == "step-cost":
-        figures = step_cost(chosen.pairs)
-    elif chosen.command == "config-results":
-        figures = config_results(chosen.seeds)
-    elif chosen.command == "sweep-throughput":
-        figures = sweep_throughput(chosen.repeat, chosen.patience)
-    else:
-        figures = sweep_overhead(chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience)
+    chosen = _parser().parse_args()
+    figures = chosen.measure(chosen)
     measured_on = machine()
     print(f"  {measured_on['cpu']}, {measured_on['cpu_count']} cores, torch {measured_on['versions']['torch']}")
     path = chosen.output or Path("runs", "benchmarks", f"{chosen.command.replace('-', '_')}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**figures, "machine": measured_on}, indent=1) + "\n", encoding="utf-8")
     print(f"  written to {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(measure: Callable[[argparse.Namespace], dict[str, Any]], help_: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(measure.__name__.replace("_", "-"), help=help_)
+        made.set_defaults(measure=measure)
+        made.add_argument("--output", metavar="FILE", type=Path, help="default: runs/benchmarks/COMMAND.json")
+        return made
+
+    cost = command(step_cost, "a step of optrun over a step of the bare loop")
+    cost.add_argument("--pairs", type=int, default=51)
+    results = command(config_results, "what every config in configs/ reaches, over seeds")
+    results.add_argument("--seeds", type=int, default=10)
+    sweeps = command(sweep_overhead, "a sweep of trivial trials, beside Optuna, Hydra and Ray Tune")
+    sweeps.add_argument("--trials", type=int, default=200)
+    sweeps.add_argument("--repeat", type=int, default=5)
+    sweeps.add_argument("--patience", metavar="SECONDS", type=float, default=300, help="to wait for a busy machine")
+    throughput = command(sweep_throughput, "16 digits runs: the pool of two beside inline")
+    throughput.add_argument("--repeat", type=int, default=3)
+    throughput.add_argument("--patience", metavar="SECONDS", type=float, default=60)
+    comparing = command(
+        compare_runs, "optrun compare of many runs, beside loading them with pandas, and MLflow's listing"
+    )
+    comparing.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
+    comparing.add_argument("--repeat", type=int, default=5)
+    for made in (sweeps, comparing):
+        made.add_argument(
+            "--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others"
+        )
+    calibrating = command(calibration, "how often optrun compare is wrong, on simulated studies and on real seeds")
+    calibrating.add_argument("--studies", type=int, default=4000)
+    return parser
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ __all__ = [
     "OptrunError",
     "Run",
     "Spec",
+    "compare",
     "datasets",
     "functions",
     "load",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "optrun.comparisons.asking": ["compare"],
     "optrun.components.data": ["Dataset", "Examples"],
     "optrun.components.registry": ["datasets", "functions", "losses", "metrics", "models", "optimizers", "schedulers"],
     "optrun.config.loading": ["load"],
@@ -50,6 +52,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from optrun.comparisons.asking import compare
     from optrun.components.data import Dataset, Examples
     from optrun.components.registry import datasets, functions, losses, metrics, models, optimizers, schedulers
     from optrun.config.loading import load

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from optrun.compare.statistics import (
+from optrun.comparisons.statistics import (
     MOST_SEEDS,
     POWER,
     Method,
@@ -29,7 +29,7 @@ from optrun.compare.statistics import (
     standings,
     summary,
 )
-from optrun.compare.statistics.pairs import separation_p
+from optrun.comparisons.statistics.pairs import separation_p
 
 ROOT = Path(__file__).parent.parent
 
@@ -288,7 +288,7 @@ def test_many_groups_are_corrected_for_all_pairs_without_testing_them(monkeypatc
     random = np.random.default_rng(1)
     groups = [at_seeds((random.normal(0, 1, 4) - 10 * (number > 0)).tolist()) for number in range(6)]
     by_holm = standings(groups, "max")
-    monkeypatch.setattr("optrun.compare.statistics.verdicts.MOST_PAIRS", 14)
+    monkeypatch.setattr("optrun.comparisons.statistics.verdicts.MOST_PAIRS", 14)
     by_bonferroni = standings(groups, "max")
     assert by_holm.comparisons == by_bonferroni.comparisons == 15
     for one, other in zip(by_holm.groups[1:], by_bonferroni.groups[1:]):
@@ -389,6 +389,6 @@ def test_few_seeds_are_said_to_be_few() -> None:
 
 def test_scipys_slow_part_is_not_imported() -> None:
     heavy = "{'torch', 'scipy.stats', 'pandas', 'matplotlib'}"
-    code = f"import sys, optrun.compare.statistics; print(*{heavy} & {{*sys.modules}})"
+    code = f"import sys, optrun.comparisons.statistics; print(*{heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from optrun import __version__
-from optrun.cli import check, components, init, list_runs, lr_find, resume, schedule, schema, show, sweep, train
+from optrun.cli import (
+    check,
+    compare,
+    components,
+    init,
+    list_runs,
+    lr_find,
+    resume,
+    schedule,
+    schema,
+    show,
+    sweep,
+    train,
+)
 from optrun.errors import OptrunError
 
 __all__ = ["app", "run"]
@@ -48,6 +61,7 @@ commands: dict[str, Callable[..., None]] = {
     "train": train.train,
     "resume": resume.resume,
     "sweep": sweep.sweep,
+    "compare": compare.compare,
     "list": list_runs.list_runs,
     "show": show.show,
     "check": check.check,

@@ -39,8 +39,7 @@ def list_runs(
         output.remarks.print(f"there are no runs in {runs_dir} yet", markup=False)
     else:
         console = output.results
-        width = console.width if console.is_terminal else 1000  # a name that is wrapped cannot be searched for
-        console.print(_table(runs, runs_dir, wide=console.width >= WIDE), soft_wrap=False, width=width)
+        console.print(_table(runs, runs_dir, wide=console.width >= WIDE), soft_wrap=False)
     for run in runs:
         for problem in run.problems:
             output.warn(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 from rich.console import Console
 
 __all__ = ["Output", "print_json"]
+
+ENDLESS = 1000
+"""Columns where nothing sets an edge."""
 
 
 @dataclass
@@ -22,8 +26,11 @@ class Output:
 
     @property
     def results(self) -> Console:
-        """The console for results."""
-        return Console(highlight=False, soft_wrap=True)
+        """The console for results. Outside a terminal lines are not wrapped: half a name cannot be searched for."""
+        console = Console(highlight=False, soft_wrap=True)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = ENDLESS
+        return console
 
     @property
     def remarks(self) -> Console:

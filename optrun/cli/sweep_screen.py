@@ -70,8 +70,7 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         )
         return
     console = output.results
-    width = console.width if console.is_terminal else 1000
-    console.print(ranking_table(ranking, objective.metric), soft_wrap=False, width=width)
+    console.print(ranking_table(ranking, objective.metric), soft_wrap=False)
     console.print(str(sweep.layout.directory), markup=False)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optrun.config.labels import brief
+from optrun.config.labels import brief, fixed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,13 +24,6 @@ STATUS_STYLES = {
     "failed": "red",
     "diverged": "red",
 }
-
-
-def fixed(value: Any) -> str:
-    """A number with four decimals, so that a column of them is aligned; very small and large ones as `brief` does."""
-    if isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e4):
-        return f"{value:.4f}"
-    return brief(value)
 
 
 def learning_rate(value: float | Sequence[float], digits: int = 4) -> str:

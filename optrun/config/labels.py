@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Labels", "brief"]
+__all__ = ["Labels", "brief", "fixed"]
 
 
 class Labels:
@@ -80,3 +80,10 @@ def brief(value: Any, digits: int = 4) -> str:
         return str(value)
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def fixed(value: Any) -> str:
+    """A number with four decimals, so that a column of them is aligned; very small and large ones as `brief` does."""
+    if isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e4):
+        return f"{value:.4f}"
+    return brief(value)

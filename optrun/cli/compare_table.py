@@ -1,0 +1,159 @@
+"""A comparison on the screen: a table, what came of it in sentences, and curves if they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from optrun.cli.compare_cells import Column, columns, group_column
+from optrun.config.labels import Labels
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from optrun.comparisons import Comparison
+    from optrun.comparisons.targets import Target
+    from optrun.pictures.panel import Panel
+
+__all__ = ["screen", "skipped_lines"]
+
+GAP = 2
+FEWEST_SETTINGS = 6
+"""Fewer say nothing of what mattered."""
+MOST_DRAWN = 6
+"""Curves in one picture."""
+STYLES = {"leader": "green", "baseline": "green", "better": "green", "worse": "dim"}
+
+
+def screen(found: Comparison, target: Target | None, *, plot: bool, width: int) -> Iterator[Any]:
+    """What is printed, part by part; `width` in characters."""
+    shown, left_out = _fitting(found, columns(found, target, curves=True), width)
+    yield _heading(found)
+    yield _table(found, shown)
+    yield ""
+    yield f"{found.conclusion}."
+    for sentence in [*_mattered(found), *found.notes]:
+        yield f"{sentence[0].upper()}{sentence[1:]}."
+    if left_out:
+        yield f"No room here for: {', '.join(left_out)}; a wider window, --format csv and --html have them."
+    if plot:
+        from optrun.pictures.terminal import Chart
+
+        for panel in panels(found):
+            yield ""
+            yield Chart(panel)
+
+
+def _heading(found: Comparison) -> str:
+    runs = sum(len(each.values) for each in found.groups)
+    way = "more" if found.mode == "max" else "less"
+    at = "the best evaluation" if found.at == "best" else "the last evaluation"
+    groups = "1 group" if len(found.groups) == 1 else f"{len(found.groups)} groups"
+    return f"{found.metric} of {groups}, {runs} runs: {at} of each, {way} is better; mean ± deviation over n seeds\n"
+
+
+def _fitting(found: Comparison, listed: Sequence[Column], width: int) -> tuple[list[Column], list[str]]:
+    """The columns there is room for, and the headings of the others: those worth least are left out first."""
+    kept, dropped = list(listed), []
+    while sum(each.width + GAP for each in kept) - GAP > width:
+        least = min(kept, key=lambda each: each.worth)
+        if least.worth == 9:
+            first = next(place for place, each in enumerate(kept) if each.setting)
+            return [*kept[:first], group_column(found), *(each for each in kept[first:] if not each.setting)], dropped
+        kept.remove(least)
+        dropped.append(least.heading)
+    return kept, dropped
+
+
+def _table(found: Comparison, shown: Sequence[Column]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column in shown:
+        align: Any = "right" if column.right else "left"
+        table.add_column(Text(column.heading), justify=align, no_wrap=column.heading != "group", overflow="fold")
+    for row, each in enumerate(found.groups):
+        style = "bold" if each.verdict in ("leader", "baseline") else "dim" if each.verdict == "worse" else ""
+        cells = [
+            Text(column.cells[row], STYLES.get(each.verdict, "") if column.heading == "verdict" else "")
+            for column in shown
+        ]
+        table.add_row(*cells, style=style)
+    return table
+
+
+def _mattered(found: Comparison) -> Iterator[str]:
+    """Which hyperparameter explains most of the differences between settings."""
+    from optrun.comparisons.importance import importances
+
+    listed = [each for each in importances(found.points, found.mode) if each.points == len(found.points)]
+    alike: dict[tuple[float, int], list[str]] = {}  # keys that go together explain the same
+    for each in listed:
+        alike.setdefault((each.share, each.levels), []).append(each.key)
+    if len(found.points) < FEWEST_SETTINGS or len(alike) < 2:
+        return
+    names = Labels([{each.key: None for each in listed}]).names
+    chance = {(each.share, each.levels): each.by_chance for each in listed}
+    parts = [
+        f"{' with '.join(names[key] for key in keys)} {share[0]:.0%} (by chance {chance[share]:.0%})"
+        for share, keys in alike.items()
+    ]
+    settings = len(found.points)
+    yield f"of the differences between {settings} settings, in ranks, each alone explains: {', '.join(parts[:4])}"
+
+
+def skipped_lines(found: Comparison, most: int = 3) -> list[str]:
+    """A line for each reason why runs are in no figure, with the first of them."""
+    reasons: dict[str, list[str]] = {}
+    for each in found.skipped:
+        reasons.setdefault(each.reason.partition(" after epoch ")[0], []).append(str(each.path))
+    lines = []
+    for reason, paths in reasons.items():
+        more = f" and {len(paths) - most} more" if len(paths) > most else ""
+        lines.append(f"skipped {', '.join(paths[:most])}{more}: {reason}")
+    return lines
+
+
+def panels(found: Comparison) -> list[Panel]:
+    """The curves of the best groups, the sensitivity to each hyperparameter, and what a budget of k settings finds."""
+    from optrun.comparisons.bands import band
+    from optrun.pictures.panel import Curve, Panel, log_helps
+
+    drawn = []
+    counted = [each for each in found.groups if each.n + each.diverged]
+    bands = [(each.group.label, band(each.group, found.metric)) for each in counted[:MOST_DRAWN]]
+    curves = [Curve(label, its.xs, its.mean, pointed=len(its.xs) < 30) for label, its in bands if its.xs]
+    if curves:
+        few = f", the best {len(curves)} groups" if len(counted) > len(curves) else ""
+        drawn.append(Panel(f"{found.metric}{few}", curves, log_y=log_helps(curves)))
+    return [*drawn, *_sensitivities(found), *_budgets(found)]
+
+
+def _sensitivities(found: Comparison) -> Iterator[Panel]:
+    from optrun.comparisons.answers import responses
+    from optrun.pictures.panel import Curve, Panel
+
+    by_key: dict[str, list[Curve]] = {}
+    for response in responses(found):
+        spots = [spot for spot in response.spots if spot.figures.mean is not None]
+        xs, ys = [float(spot.value) for spot in spots], [spot.figures.mean for spot in spots]
+        if len(spots) > 1:
+            by_key.setdefault(response.key, []).append(Curve(response.series, xs, ys, pointed=True))
+    for key, curves in by_key.items():
+        xs = [x for curve in curves for x in curve.xs]
+        wide = min(xs) > 0 and max(xs) >= 10 * min(xs)
+        yield Panel(f"{found.metric} against {key}", curves, x_name=key.rpartition(".")[2], log_x=wide)
+
+
+def _budgets(found: Comparison) -> Iterator[Panel]:
+    from optrun.comparisons.budgets import budgets
+    from optrun.pictures.panel import Curve, Panel
+
+    curves = []
+    for series, of in budgets(found.points, found.mode).items():
+        known = [each for each in of if each.mean is not None]
+        if len(known) > 1:
+            curves.append(Curve(series, [each.k for each in known], [each.mean for each in known], pointed=True))
+    if curves:
+        yield Panel(f"expected best {found.metric} of k settings", curves, x_name="k")

@@ -1,0 +1,112 @@
+"""`optrun.compare`: from paths and wishes to a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optrun.comparisons.choosing import baseline_of, direction, kept, key_of, tuning_metric
+from optrun.comparisons.comparison import Comparison, compared, conclusion, sentences
+from optrun.comparisons.defaults import with_defaults
+from optrun.comparisons.grouping import Group, labelled, merged, points_of
+from optrun.comparisons.outcomes import At, Outcome, Skipped, collect, judged
+from optrun.comparisons.plans import outside_the_plan
+from optrun.comparisons.statistics import Mode
+from optrun.errors import NotARun, UsageError
+
+__all__ = ["compare"]
+
+
+def compare(
+    paths: str | Path | Sequence[str | Path] = (),
+    *,
+    metric: str | None = None,
+    mode: Mode | None = None,
+    group_by: str | Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
+    top: int | None = None,
+    baseline: str | Path | Mapping[str, Any] | None = None,
+    at: At = "best",
+    runs_dir: str | Path = "runs",
+) -> Comparison:
+    """Compare runs over their seeds: runs, sweeps, globs, or names in `runs_dir`; by default all that it holds.
+
+    Groups are configs equal but for the seed; `group_by` merges them further, each group then being the best of its
+    settings by the metric that the runs were tuned on. `where` keeps runs with these settings. `metric` is a key of
+    metrics.jsonl, or a figure of summary.json (`train_time`, `target.step`, …); by default what runs were judged by.
+    `at` takes its best or its last value. `baseline` is a label, a path or settings; otherwise the leader is compared
+    with. Raises NotARun and UsageError.
+    """
+    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    outcomes, skipped = collect(listed, Path(runs_dir))
+    if not outcomes:
+        why = f"; {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+        raise NotARun(f"there are no runs to compare in {', '.join(map(str, listed)) or runs_dir}{why}")
+    if at not in ("best", "last"):
+        raise UsageError(f"at is best or last, not {at}")
+    outcomes, unplanned = outside_the_plan(outcomes, named=listed)
+    outcomes = kept(with_defaults(outcomes), where or {})
+    tuned_on = tuning_metric(outcomes) if metric is None or group_by else ("", "max")
+    judge = metric or tuned_on[0]
+    way = direction(judge, mode, outcomes) if metric or mode else tuned_on[1]
+    found, without = judged(outcomes, judge, way, at)
+    if without and not any(outcome.counts for outcome in found):
+        raise UsageError(f"no run has {judge}; there are {_metrics(outcomes)}")
+    keys = [key_of(word, outcomes) for word in _words(group_by)]
+    groups, points, repeated = _groups(found, keys, tuned_on, judge)
+    reference = baseline_of(groups, str(baseline) if isinstance(baseline, Path) else baseline)
+    ranked, standing = compared(groups, way, reference)
+    notes = [*sentences(ranked, standing, keys, tuned_on[0]), *_on_data(outcomes), *_on_plans(unplanned)]
+    shown = ranked if top is None else [each for i, each in enumerate(ranked) if i < top or each.verdict == "baseline"]
+    if len(shown) < len(ranked):
+        notes.append(f"the best {top} of {len(ranked)} groups are shown; all were tested")
+    return Comparison(
+        metric=judge,
+        mode=way,
+        at=at,
+        groups=tuple(shown),
+        skipped=(*skipped, *unplanned, *without, *repeated),
+        notes=tuple(notes),
+        conclusion=conclusion(ranked),
+        points=tuple(points),
+        unsettled=sum(outcome.status == "running" for outcome in outcomes),
+    )
+
+
+def _metrics(outcomes: Sequence[Outcome]) -> str:
+    """What the runs can be compared by, in words."""
+    names = sorted({name for outcome in outcomes for name in outcome.summary.get("final") or {}})
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ", ".join(names) or "none"
+
+
+def _words(group_by: str | Sequence[str]) -> list[str]:
+    given = [group_by] if isinstance(group_by, str) else group_by
+    return [word.strip() for text in given for word in text.split(",") if word.strip()]
+
+
+def _groups(
+    outcomes: Sequence[Outcome], keys: Sequence[str], tuned_on: tuple[str, Mode], metric: str
+) -> tuple[list[Group], list[Group], list[Skipped]]:
+    """The groups that are compared, the points they were chosen from, and the runs that repeat another."""
+    points, repeated = points_of(outcomes)
+    if not keys:
+        groups = labelled(points)
+        return groups, groups, repeated
+    if metric == tuned_on[0]:
+        tuning = {outcome.path: outcome.value for outcome in outcomes}
+    else:
+        tuning = {outcome.path: outcome.value for outcome in judged(outcomes, *tuned_on)[0]}
+    return labelled(merged(points, keys, tuned_on[1], tuning), keys), labelled(points), repeated
+
+
+def _on_data(outcomes: Sequence[Outcome]) -> list[str]:
+    names = sorted({str(outcome.settings.get("dataset.name")) for outcome in outcomes})
+    return [f"the runs are on {len(names)} data sets ({', '.join(names[:5])})"] if len(names) > 1 else []
+
+
+def _on_plans(unplanned: Sequence[Skipped]) -> list[str]:
+    if not unplanned:
+        return []
+    runs = "1 run is" if len(unplanned) == 1 else f"{len(unplanned)} runs are"
+    return [f"{runs} no longer in the plan of the sweep, and left out"]

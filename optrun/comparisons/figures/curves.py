@@ -1,0 +1,125 @@
+"""What happened during training: bands over the seeds of a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optrun.comparisons.bands import Band, band, bands_over
+from optrun.comparisons.comparison import Compared, Comparison
+from optrun.comparisons.figures.picture import MOST_SERIES, Picture, colour, tag
+from optrun.pictures.panel import Curve, log_helps
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["curve", "metric_curves", "rates"]
+
+MOST_POINTS = 250
+"""Of one curve; of more, means are drawn."""
+
+
+def metric_curves(found: Comparison) -> list[Picture]:
+    """The metric that is compared, and the training loss."""
+    names = dict.fromkeys([found.metric, "train/loss"])
+    drawn = [curve(found, name, f"curve-{number}") for number, name in enumerate(names)]
+    return [picture for picture in drawn if picture is not None]
+
+
+def curve(found: Comparison, metric: str, key: str) -> Picture | None:
+    """Mean and range over seeds of the best groups; None where no run has the metric at several steps."""
+    groups = _best(found)
+    bands = [_thinned(band(each.group, metric)) for each in groups]
+    if not any(len(its.xs) > 1 for its in bands):
+        return None
+    curves = [Curve("", its.xs, its.mean) for its in bands]
+    ranges = "Mean over seeds, between the lowest and the highest run" if _has_range(bands) else "One run each"
+    return Picture(
+        key=key,
+        title=metric,
+        caption=f"{ranges}{_of(found, groups)}.",
+        draw=lambda ax: _draw_bands(ax, bands, log=log_helps(curves)),
+        series=[each.group.label for each in groups],
+    )
+
+
+def _best(found: Comparison) -> list[Compared]:
+    return [each for each in found.groups if each.n + each.diverged][:MOST_SERIES]
+
+
+def _of(found: Comparison, shown: Sequence[Compared]) -> str:
+    return f"; the best {len(shown)} of {len(found.groups)} groups" if len(found.groups) > len(shown) else ""
+
+
+def _has_range(bands: Sequence[Band]) -> bool:
+    return any(count > 1 for its in bands for count in its.n)
+
+
+def _draw_bands(ax: Axes, bands: Sequence[Band], *, log: bool) -> None:
+    for number, its in enumerate(bands):
+        if not its.xs:
+            continue
+        marker = "o" if len(its.xs) < 30 else ""
+        (line,) = ax.plot(its.xs, its.mean, color=colour(number), marker=marker, markersize=3)
+        tag(number, line)
+        if any(count > 1 for count in its.n):
+            tag(number, ax.fill_between(its.xs, its.low, its.high, color=colour(number), alpha=0.15, linewidth=0))
+    if log:
+        ax.set_yscale("log")
+    else:
+        _leave_out_explosions(ax, bands)
+    ax.set_xlabel("step")
+    ax.set_xlim(left=0)
+
+
+def _leave_out_explosions(ax: Axes, bands: Sequence[Band]) -> None:
+    """A run that explodes before it diverges would flatten all others: what is far above nine tenths is cut off."""
+    highs = sorted(value for its in bands for value in its.high)
+    if len(highs) > 10 and highs[-1] > 10 * max(abs(highs[int(0.9 * len(highs))]), 1e-300):
+        ax.set_ylim(top=2 * highs[int(0.9 * len(highs))])
+
+
+def _thinned(its: Band) -> Band:
+    """At most `MOST_POINTS` points, each standing for its neighbours: their mean, lowest and highest."""
+    size = math.ceil(len(its.xs) / MOST_POINTS)
+    if size < 2:
+        return its
+    parts = [slice(start, start + size) for start in range(0, len(its.xs), size)]
+    return Band(
+        xs=tuple(its.xs[part][len(its.xs[part]) // 2] for part in parts),
+        mean=tuple(math.fsum(its.mean[part]) / len(its.mean[part]) for part in parts),
+        low=tuple(min(its.low[part]) for part in parts),
+        high=tuple(max(its.high[part]) for part in parts),
+        n=tuple(max(its.n[part]) for part in parts),
+    )
+
+
+def rates(found: Comparison) -> Picture | None:
+    """The learning rate of each step; None where all groups keep it as it is."""
+    groups = _best(found)
+    bands = [_thinned(bands_over([each.group.outcomes[0].curve("lr")])) for each in groups]
+    if not any(min(its.mean) < max(its.mean) for its in bands if its.xs):
+        return None
+    values = [value for its in bands for value in its.mean]
+    wide = min(values) > 0 and max(values) > 30 * min(values)
+    return Picture(
+        key="rates",
+        title="learning rate",
+        caption=f"As the schedule set it, in the first seed of each group{_of(found, groups)}.",
+        draw=lambda ax: _draw_rates(ax, bands, log=wide),
+        series=[each.group.label for each in groups],
+    )
+
+
+def _draw_rates(ax: Axes, bands: Sequence[Band], *, log: bool) -> None:
+    for number, its in enumerate(bands):
+        if its.xs:
+            (line,) = ax.plot(its.xs, its.mean, color=colour(number), linewidth=1.4)
+            tag(number, line)
+    if log:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(bottom=0)
+    ax.set_xlabel("step")
+    ax.set_xlim(left=0)

@@ -1,0 +1,139 @@
+"""Outcomes become groups: equal but for the seed, then merged further if that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optrun.comparisons.outcomes import Outcome, Skipped
+from optrun.comparisons.settings import Flat, same
+from optrun.comparisons.statistics import Mode, Values, ranking
+from optrun.config.labels import Labels
+
+__all__ = ["Group", "differing", "labelled", "merged", "points_of", "value_of"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are equal but for the seed; where groups are merged, those of the best setting."""
+
+    label: str
+    settings: Mapping[str, Any]
+    """Only what differs between groups."""
+    outcomes: tuple[Outcome, ...]
+    """By their seeds; also those that failed, were pruned or have not ended."""
+    chosen_from: int = 1
+    """How many settings were tried, of which this is the best."""
+
+    @property
+    def values(self) -> Values:
+        """The metric by seed, of the runs that are a result; None where a run has no finite value."""
+        return {outcome.seed: outcome.value for outcome in self.outcomes if outcome.counts}
+
+    def count(self, status: str) -> int:
+        """How many runs have that status."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+
+def points_of(outcomes: Iterable[Outcome]) -> tuple[list[Group], list[Skipped]]:
+    """Groups equal but for the seed, still without labels, in the order in which their first runs were met.
+
+    Of runs that repeat a seed the one that ended counts, of several the newest; the others are skipped.
+    """
+    by_settings: dict[int, tuple[Flat, list[Outcome]]] = {}
+    for outcome in outcomes:
+        by_settings.setdefault(id(outcome.settings), (outcome.settings, []))[1].append(outcome)
+    by_meaning: dict[Any, tuple[Flat, list[Outcome]]] = {}
+    for settings, alike in by_settings.values():
+        meaning = frozenset((key, same(value)) for key, value in settings.items())
+        by_meaning.setdefault(meaning, (settings, []))[1].extend(alike)
+    skipped: list[Skipped] = []
+    groups = [Group("", settings, _once_each_seed(alike, skipped)) for settings, alike in by_meaning.values()]
+    return groups, skipped
+
+
+def _once_each_seed(outcomes: list[Outcome], skipped: list[Skipped]) -> tuple[Outcome, ...]:
+    kept: dict[int, Outcome] = {}
+    for outcome in outcomes:
+        other = kept.get(outcome.seed)
+        if other is None:
+            kept[outcome.seed] = outcome
+            continue
+        better, worse = (outcome, other) if _precedence(outcome) >= _precedence(other) else (other, outcome)
+        kept[outcome.seed] = better
+        skipped.append(Skipped(worse.path, f"it repeats the configuration and seed of {better.path}"))
+    return tuple(kept[seed] for seed in sorted(kept))
+
+
+def _precedence(outcome: Outcome) -> tuple[bool, bool, str]:
+    """Results before failures before the rest; then by the time in the name of a run."""
+    return outcome.counts, outcome.status == "failed", outcome.path.name
+
+
+def differing(points: Sequence[Flat]) -> list[str]:
+    """The keys that tell points apart, components' names first.
+
+    A setting that some have and others have not tells nothing where the component is another one anyway.
+    """
+    keys = list(dict.fromkeys(key for settings in points for key in settings))
+    found = []
+    for key in keys:
+        having = [settings for settings in points if key in settings]
+        if len({same(settings[key]) for settings in having}) > 1 or _is_optional(key, points, having):
+            found.append(key)
+    return sorted(found, key=lambda key: (not key.endswith(".name"), keys.index(key)))
+
+
+def _is_optional(key: str, points: Sequence[Flat], having: Sequence[Flat]) -> bool:
+    """Whether points without the key have the same component as points with it."""
+    if len(having) == len(points):
+        return False
+    name = f"{key.partition('.')[0]}.name"
+    with_it = {same(settings.get(name)) for settings in having}
+    return any(key not in settings and same(settings.get(name)) in with_it for settings in points)
+
+
+def labelled(groups: Sequence[Group], keys: Sequence[str] = ()) -> list[Group]:
+    """The groups with labels that tell them apart, and of their settings only what differs.
+
+    `keys` are those that groups were merged by: these alone make the label.
+    """
+    telling = differing([group.settings for group in groups])
+    shown = list(dict.fromkeys([*keys, *telling]))
+    settings = [{key: group.settings[key] for key in shown if key in group.settings} for group in groups]
+    labels = Labels(settings)
+    found = []
+    for group, its in zip(groups, settings):
+        words = {key: its.get(key) for key in keys} if keys else its
+        found.append(replace(group, label=labels.label(words) or _only_name(group), settings=its))
+    return found
+
+
+def _only_name(group: Group) -> str:
+    """What to call the only group there is."""
+    names = sorted({outcome.name for outcome in group.outcomes})
+    return names[0] if len(names) == 1 else str(group.settings.get("optimizer.name", "all runs"))
+
+
+def merged(points: Sequence[Group], keys: Sequence[str], mode: Mode, tuning: Mapping[Any, float | None]) -> list[Group]:
+    """One group for each combination of values of `keys`: the best of its points.
+
+    `tuning` are the values that decide which is best, by path of the run; less or more of them is better, by `mode`.
+    """
+    together: dict[Any, list[Group]] = {}
+    for point in points:
+        values = tuple(same(value_of(point.outcomes[0], key)) for key in keys)
+        together.setdefault(values, []).append(point)
+    groups = []
+    for alike in together.values():
+        values = [{o.seed: tuning.get(o.path) for o in point.outcomes if o.counts} for point in alike]
+        best = alike[ranking(values, mode)[0]]
+        about = {key: value_of(best.outcomes[0], key) for key in keys}
+        groups.append(replace(best, settings={**best.settings, **about}, chosen_from=len(alike)))
+    return groups
+
+
+def value_of(outcome: Outcome, key: str) -> Any:
+    """A run's setting, or what is said about it: `optimizer.lr`, `tags`."""
+    return outcome.settings[key] if key in outcome.settings else outcome.about.get(key)
