@@ -2,7 +2,7 @@
 
 Every run is a directory as `optrun train` leaves it, with 1,000 rows in metrics.jsonl; five seeds make a group. What
 the others do is less: pandas reads each run's config and summary and prints means by group (`pandas`), or reads the
-rows as well (`pandas, rows`); MLflow searches a SQLite store that holds each run's settings and one metric, and no rows.
+rows as well (`pandas, rows`); MLflow searches a SQLite store of settings and one metric for each run, without rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.processes import timed
 
-__all__ = ["ROWS", "measure", "report", "write_runs"]
+__all__ = ["ROWS", "markdown", "measure", "report", "write_runs"]
 
 ROOT = Path(__file__).parent.parent
 ROWS, SEEDS = 1000, 5
@@ -129,7 +129,7 @@ def _programs(runs: Path, size: int, rival_python: str, folder: Path) -> dict[st
 
 
 def _rival(python: str, module: str, *arguments: str) -> list[str]:
-    return [python, str(ROOT / "benchmarks" / "rivals" / f"{module}.py"), *arguments]
+    return [python, str(ROOT / "benchmarks" / "rivals" / "listing" / f"{module}.py"), *arguments]
 
 
 def _has(python: str, module: str) -> bool:
@@ -140,6 +140,15 @@ def _has(python: str, module: str) -> bool:
 
 def _cpu(command: list[str], folder: str) -> float:
     return timed(command, {**os.environ, "OMP_NUM_THREADS": "1"}, Path(folder, "output.txt")).cpu
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The figures as the table of docs/comparing.md."""
+    sizes = list(figures["cpu_seconds"])
+    names = dict.fromkeys(name for turns in figures["cpu_seconds"].values() for name in turns)
+    lines = [["", *(f"{int(size):,} runs" for size in sizes)], ["---"] * (len(sizes) + 1)]
+    lines += [[name, *(_spread(figures["cpu_seconds"][size].get(name)) for size in sizes)] for name in names]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def report(figures: dict[str, Any]) -> str:

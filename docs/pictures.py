@@ -52,6 +52,7 @@ def main() -> None:
         draw("train", "optrun train configs/quickstart.yaml", directory)
         draw("show", "optrun show last", directory)
         draw("sweep", SWEEP, directory)
+        draw("compare", "optrun compare runs/quickstart", directory)
 
 
 def draw(name: str, command: str, directory: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
+import optrun
 from benchmarks.step_cost import TURN, measure
 from benchmarks.sweep_overhead import table
 
@@ -40,3 +42,30 @@ def test_the_readme_and_the_page_on_sweeps_quote_what_a_sweep_costs() -> None:
     }
     for tool, words in said.items():
         assert f"{ours / tools[tool]['wall_seconds']['median']:.2f} {words}" in readme
+
+
+def test_the_cost_of_comparing_is_quoted_as_it_was_measured() -> None:
+    from benchmarks.compare_runs import markdown
+
+    figures = json.loads((ROOT / "benchmarks" / "compare_runs.json").read_text(encoding="utf-8"))
+    assert markdown(figures) in (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    medians = {size: statistics.median(of["optrun compare"]) for size, of in figures["cpu_seconds"].items()}
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"1,000 runs takes {medians['1000']:.2f} s of CPU, that of 10,000 runs {medians['10000']:.1f} s" in readme
+
+
+def test_runs_of_the_comparison_are_like_real_ones(tmp_path: Path) -> None:
+    from benchmarks.compare_runs import ROWS, write_runs
+
+    write_runs(tmp_path, 10)
+    found = optrun.compare(tmp_path)
+    assert [each.n for each in found.groups] == [5, 5]
+    assert found.skipped == ()
+    assert len(optrun.read(found.points[0].outcomes[0].path).rows()) == ROWS
+
+
+def test_the_calibration_is_quoted_in_the_readme() -> None:
+    figures = json.loads((ROOT / "benchmarks" / "calibration.json").read_text(encoding="utf-8"))
+    claims = figures["real"]["metrics"]["val/accuracy"]["false_claims"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{claims['2']:.1%} of studies of two groups and {claims['20']:.1%} of".replace("%", " %") in readme

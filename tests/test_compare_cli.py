@@ -63,7 +63,7 @@ def test_the_table_says_what_the_json_says(runs: Path, capsys: pytest.CaptureFix
     found = document(capsys, "--runs-dir", runs)
     out, err = compare(capsys, "--runs-dir", runs)
     lines = out.splitlines()
-    assert lines[0].startswith("val/accuracy of 5 groups, 15 runs: the best evaluation of each, more is better")
+    assert lines[0].startswith("val/accuracy of 5 groups, 15 runs: best evaluation, more is better")
     assert err == ""
     table = lines[3:8]
     for line, group in zip(table, found["groups"], strict=True):

@@ -47,9 +47,8 @@ def screen(found: Comparison, target: Target | None, *, plot: bool, width: int) 
 def _heading(found: Comparison) -> str:
     runs = sum(len(each.values) for each in found.groups)
     way = "more" if found.mode == "max" else "less"
-    at = "the best evaluation" if found.at == "best" else "the last evaluation"
     groups = "1 group" if len(found.groups) == 1 else f"{len(found.groups)} groups"
-    return f"{found.metric} of {groups}, {runs} runs: {at} of each, {way} is better; mean ± deviation over n seeds\n"
+    return f"{found.metric} of {groups}, {runs} runs: {found.at} evaluation, {way} is better; mean ± deviation\n"
 
 
 def _fitting(found: Comparison, listed: Sequence[Column], width: int) -> tuple[list[Column], list[str]]:

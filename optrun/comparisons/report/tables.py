@@ -15,8 +15,7 @@ from optrun.comparisons.outcomes import Outcome
 from optrun.comparisons.report.markup import Markup, element
 from optrun.comparisons.targets import Target, to_target
 from optrun.config.labels import Labels, brief, fixed
-from optrun.runs import files
-from optrun.runs.layout import Layout
+from optrun.runs import reader
 
 __all__ = ["costs_table", "ranking_table", "runs_section", "settings_table", "skipped_list"]
 
@@ -144,14 +143,10 @@ def runs_section(found: Comparison) -> Markup:
 
 def _environment(outcome: Outcome) -> dict[str, str]:
     """Where and with what a run was made."""
-    try:
-        known = json.loads(files.read(Layout(outcome.path).environment))
-    except (OSError, ValueError):
-        known = None
-    if not isinstance(known, dict):
+    known = reader.read(outcome.path).environment
+    if not known:
         return {"environment": "not known"}
-    versions = known.get("versions") if isinstance(known.get("versions"), dict) else {}
-    git = known.get("git") if isinstance(known.get("git"), dict) else {}
+    versions, git = (part if isinstance(part := known.get(key), dict) else {} for key in ("versions", "git"))
     commit = str(git.get("commit") or "")[:12] + (" and changes" if git.get("dirty") else "")
     gpus = known.get("gpus")
     found = {
