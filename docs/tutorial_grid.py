@@ -57,11 +57,11 @@ def sentences(compared: Mapping[str, Any]) -> str:
     }
     text = (
         f"Of {len(others) + 1} settings the best is {leader['label']}, with {leader['mean']:.4f} ± "
-        f"{leader['std']:.4f}; with {leader['n']} seeds each and every pair tested, {alike} of the {len(others)} others "
-        "are not distinguishable from it. Of the differences between the settings, in ranks, the optimizer with its learning "
-        f"rate explains {shares['optimizer.name']}, the schedule {shares['scheduler.name']}, clipping "
-        f"{shares['clip_norm']}. What explains no more than chance has not been shown to matter here, and which of the "
-        "best settings is the best takes more seeds."
+        f"{leader['std']:.4f}; with {leader['n']} seeds each and every pair tested, {alike} of the "
+        f"{len(others)} others are not distinguishable from it. Of the differences between the settings, in ranks, the "
+        f"optimizer with its learning rate explains {shares['optimizer.name']}, the schedule "
+        f"{shares['scheduler.name']}, clipping {shares['clip_norm']}. What explains no more than chance has not been "
+        "shown to matter here, and which of the best settings is the best takes more seeds."
     )
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False) + "\n"
 
