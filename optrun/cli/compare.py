@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -72,6 +73,8 @@ def compare(
     form = "json" if json else form
     if form not in FORMATS:
         raise UsageError(f"there is no format {form}; choose one of {', '.join(FORMATS)}")
+    if plot and form != "table":
+        raise UsageError("--plot draws below the table; leave out --format and --json")
     if watch and (form != "table" or html or png or svg):
         raise UsageError("--watch shows the table; leave out --format, --json, --html, --png and --svg")
     output = Output(form != "table", quiet)
@@ -166,6 +169,7 @@ def _target(given: str | None, found: Comparison) -> Target | None:
     """The target that is asked for, or that all runs have."""
     from optrun.comparisons.choosing import direction
     from optrun.comparisons.targets import Target, common_target
+    from optrun.config.labels import brief
 
     outcomes = [outcome for group in found.points for outcome in group.outcomes]
     if given is None:
@@ -174,6 +178,10 @@ def _target(given: str | None, found: Comparison) -> Target | None:
     try:
         value = float(text)
     except ValueError:
-        raise UsageError(f"--target takes METRIC=VALUE, such as val/accuracy=0.97, not {given}") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"--target takes METRIC=VALUE, such as val/accuracy=0.97, not {given}")
     metric = metric if equals else found.metric
+    if not any(outcome.curve(metric)[0] for outcome in outcomes):
+        raise UsageError(f"no run has {metric}; --target {brief(value)} means {found.metric}")
     return Target(metric, value, found.mode if metric == found.metric else direction(metric, None, outcomes))

@@ -60,7 +60,7 @@ def columns(found: Comparison, target: Target | None = None, *, curves: bool = F
         column("", wording.flags, right=False),
     ]
     if curves and len(groups) <= MOST_CURVES:
-        listed.append(Column(found.metric.rpartition("/")[2], _curves(found), right=False, worth=4))
+        listed.append(Column("over steps", _curves(found), right=False, worth=4))
     if any(each.difference for each in groups):
         listed += [
             column(f"to {reference}", wording.difference, worth=7),
