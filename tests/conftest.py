@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from optrun.components.registry import KINDS
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, here and in every process a test starts
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell has it ignored by what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

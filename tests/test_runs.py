@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import math
-import multiprocessing
 import os
 import random
 import re
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,8 +32,6 @@ from optrun.runs.record import Record, strict_json
 
 CALLS = [name for name in vars(files.System) if not name.startswith("_")]
 NOW = datetime(2026, 1, 2, 3, 4, 5)
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["hypothesis", "pytest", "torch", "numpy"])
 
 
 class Interposed(files.System):

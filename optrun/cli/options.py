@@ -40,4 +40,7 @@ Svg = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--svg", metavar="FILE", help="Write the picture to an SVG file too.", show_default=False),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Resume with other data or other imported files than before; it is recorded.")
+]
 RUNS_DIR = Path("runs")

@@ -9,6 +9,7 @@ from optrun.cli.output import Output
 def resume(
     run: options.Run,
     overrides: options.Overrides = None,
+    force: options.Force = False,
     imports: options.Imports = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
@@ -29,4 +30,4 @@ def resume(
 
     output = Output(json, quiet)
     with warnings_as_sentences(output):
-        follow(Experiment.resumed(directory, overrides or [], imported=imported), directory, output)
+        follow(Experiment.resumed(directory, overrides or [], imported=imported, force=force), directory, output)

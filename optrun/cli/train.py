@@ -28,6 +28,7 @@ def train(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="RUN", help="Go on with this run of the same config.", show_default=False),
     ] = None,
+    force: options.Force = False,
     imports: options.Imports = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
     json: options.Json = False,
@@ -58,4 +59,5 @@ def train(
             follow(experiment, experiment.directory, output)
         else:
             directory = resolve(resume, runs_dir)
-            follow(Experiment.resumed(directory, changes, same_as=spec, imported=imported), directory, output)
+            resumed = Experiment.resumed(directory, changes, same_as=spec, imported=imported, force=force)
+            follow(resumed, directory, output)

@@ -55,9 +55,7 @@ def compare(
         raise UsageError(f"no run has {judge}; there are {_metrics(outcomes)}")
     keys = list(dict.fromkeys(key_of(word, outcomes) for word in _words(group_by)))
     if "seed" in keys:
-        raise UsageError(
-            "groups are compared over their seeds, so seed makes no groups; --where seed=0 keeps one"
-        )
+        raise UsageError("groups are compared over their seeds, so seed makes no groups; --where seed=0 keeps one")
     groups, points, repeated = _groups(found, keys, tuned_on, judge)
     reference = baseline_of(groups, str(baseline) if isinstance(baseline, Path) else baseline)
     ranked, standing = compared(groups, way, reference)

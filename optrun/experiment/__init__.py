@@ -30,10 +30,11 @@ def train(
     return _drained(Experiment.new(spec, runs_dir, directory=run_dir))
 
 
-def resume(run: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> reader.Run:
+def resume(run: str | Path, overrides: Sequence[str] | Mapping[str, Any] = (), *, force: bool = False) -> reader.Run:
     """Go on with the run in directory `run` and return it finished. A completed run is returned as it is, unless
-    `overrides` make it longer. Raises what `train` raises, and CheckpointError."""
-    experiment = Experiment.resumed(Path(run), overrides)
+    `overrides` make it longer; where data or imported files have changed only with `force`. Raises what `train`
+    raises, CheckpointError and UsageError."""
+    experiment = Experiment.resumed(Path(run), overrides, force=force)
     return _drained(experiment) if experiment else reader.read(Path(run))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,18 @@ from optrun.components.schedulers import uses_horizon
 from optrun.config.loading import load
 from optrun.config.spec import Spec
 from optrun.errors import ConfigError, UsageError
-from optrun.runs import reader
+from optrun.runs import environment, reader
 from optrun.runs.layout import Layout
 
-__all__ = ["CHANGEABLE", "as_it_was", "judged_as_before", "refuse_any", "refuse_changes"]
+__all__ = [
+    "CHANGEABLE",
+    "as_it_was",
+    "judged_as_before",
+    "other_surroundings",
+    "refuse_any",
+    "refuse_changes",
+    "refuse_edits",
+]
 
 CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
 """What a resume may set otherwise: the length, and how the run is watched."""
@@ -34,6 +42,20 @@ def refuse_changes(before: Spec, after: Spec) -> None:
             problems.append(after.problem((key,), message))
     if problems:
         raise ConfigError(problems)
+
+
+def refuse_edits(path: Path, saved: Mapping[str, Any] | None, after: Spec) -> None:
+    """The config that was edited under a run is another run's. Raises UsageError naming each key.
+
+    `saved` is the config in the checkpoint; None in those of optrun before it was kept there.
+    """
+    found = sorted(".".join(key) for key in differences(saved or after.resolved(), after.resolved()))
+    edited = [key for key in found if key.partition(".")[0] not in {*CHANGEABLE, "name"}]
+    if edited:
+        are = "is not what the checkpoint was" if len(edited) == 1 else "are not what the checkpoint was"
+        raise UsageError(
+            f"{path}: {', '.join(edited)} {are} made with; put it back, or start a new run with `optrun train`"
+        )
 
 
 def refuse_any(before: Spec, after: Spec) -> None:
@@ -65,9 +87,32 @@ def as_it_was(directory: Path) -> Spec:
         raise UsageError(f"{error}\nthis run was started with {given}; give it again if you trust it") from error
 
 
-def judged_as_before(spec: Spec, environment: Mapping[str, Any]) -> Spec:
+def other_surroundings(
+    stored: Mapping[str, Any], fingerprint: str, imported: Sequence[Mapping[str, str]], device: str
+) -> tuple[list[str], list[str]]:
+    """What is not as environment.json (possibly mangled) says it was, in sentences.
+
+    First what makes it another run: other data, or other imported files; then what may change bits: versions, device.
+    """
+    grave, slight = [], []
+    if stored.get("data_fingerprint") not in (None, fingerprint):
+        grave.append("the data is not what the run was begun with")
+    files = stored.get("imports")
+    then = {str(each.get("sha256")) for each in (files if isinstance(files, list) else []) if isinstance(each, dict)}
+    if then and imported and then != {each["sha256"] for each in imported}:
+        grave.append("the imported files are not those that the run was begun with")
+    now, before = environment.versions(), environment.last_versions(stored)
+    slight += [
+        f"{name} was {before[name]} and is {now[name]}" for name in now if before.get(name, now[name]) != now[name]
+    ]
+    if stored.get("device") not in (None, device):
+        slight.append(f"the device was {stored['device']} and is {device}")
+    return grave, slight
+
+
+def judged_as_before(spec: Spec, stored: Mapping[str, Any]) -> Spec:
     """The spec with the objective its sweep gave it, as environment.json (possibly mangled) remembers it."""
-    match environment.get("objective"):
+    match stored.get("objective"):
         case {"metric": str(metric), "mode": "min" | "max" as mode} if spec.objective is None and metric in spec.judges:
             return spec.judged_by(metric, mode)
     return spec

@@ -25,7 +25,14 @@ from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
 from optrun.errors import Diverged, Interrupted, RunError, UsageError
 from optrun.experiment.best import Best
-from optrun.experiment.changes import as_it_was, judged_as_before, refuse_any, refuse_changes
+from optrun.experiment.changes import (
+    as_it_was,
+    judged_as_before,
+    other_surroundings,
+    refuse_any,
+    refuse_changes,
+    refuse_edits,
+)
 from optrun.experiment.summary import described, summarized
 from optrun.runs import checkpoint, environment, reader
 from optrun.runs.layout import Layout, new_run_directory
@@ -101,12 +108,13 @@ class Experiment:
         same_as: Spec | None = None,
         imported: Sequence[Mapping[str, str]] = (),
         data: Data | None = None,
+        force: bool = False,
     ) -> Experiment | None:
         """The run in `directory`, put back to its last checkpoint (to its beginning if it has none).
 
         Returns None for a completed run that is not to become longer. Raises ConfigError when an override, or the
-        config `same_as`, would change what was trained so far; RunLocked while another process works on the run;
-        CheckpointError.
+        config `same_as`, would change what was trained so far; UsageError where data or imported files are others
+        than before, unless `force` says to go on; RunLocked while another process works on the run; CheckpointError.
         """
         before = as_it_was(directory)
         spec = same_as or loading.load(Layout(directory).config, overrides)
@@ -124,14 +132,25 @@ class Experiment:
             spec = judged_as_before(spec, stored.environment)
             spec, state, batches = prepare_run(spec, data)
             run = cls(spec, state, batches, directory, lock)
+            changes = run._changes(stored.environment, imported, force)
             run._restore()
-            now = environment.resumed(stored.environment, state.step, sys.argv)
+            now = environment.resumed(stored.environment, state.step, sys.argv, changes)
             run.record.environment({**now, **({"imports": list(imported)} if imported else {})})
             run._summarize("running")
         except BaseException:
             lock.release()
             raise
         return run
+
+    def _changes(self, stored: Mapping[str, Any], imported: Sequence[Mapping[str, str]], force: bool) -> list[str]:
+        """What is not as it was when the run was trained last: told, or refused."""
+        now = (self.state.data.fingerprint, imported, str(self.state.device))
+        grave, slight = other_surroundings(stored, *now)
+        if grave and not force:
+            raise UsageError(f"{self.directory}: {' and '.join(grave)}; --force goes on with it nevertheless")
+        self.notes += [f"{sentence}: forced" for sentence in grave]
+        self.notes += [f"{sentence}: bits may differ from those of a run that was never stopped" for sentence in slight]
+        return [*(f"{sentence}: forced" for sentence in grave), *slight]
 
     def _restore(self) -> None:
         config = to_yaml(self.spec.resolved())
@@ -140,6 +159,7 @@ class Experiment:
             self.notes.append("there is no checkpoint: the run starts over")
             return
         saved, notes = checkpoint.load(self.paths)
+        refuse_edits(self.paths.config, saved.get("config"), self.spec)
         self.notes += notes
         if saved["step"] > self.state.total_steps:
             self.lock.release()
@@ -235,6 +255,7 @@ class Experiment:
             **self.state.state_dict(),
             "version": 1,
             "config_hash": self.spec.config_hash(),
+            "config": self.spec.resolved(),
             "wall_time": self._wall_before + time.monotonic() - self._started,
             "metrics_bytes": self.record.position if metrics_bytes is None else metrics_bytes,
             "last_row": last_row,

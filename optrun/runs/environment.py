@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "resumed", "surroundings", "versions"]
+__all__ = ["describe", "last_versions", "resumed", "surroundings", "versions"]
 
 _GIT_TIMEOUT = 5.0
 """Seconds; a status takes milliseconds, but hours on a dead network drive."""
@@ -51,11 +51,26 @@ def describe(
     }
 
 
-def resumed(environment: Mapping[str, Any], step: int, command_line: Sequence[str]) -> dict[str, Any]:
-    """`environment` (as read, possibly mangled) with the note that the run goes on after optimizer step `step`."""
+def resumed(
+    environment: Mapping[str, Any], step: int, command_line: Sequence[str], changes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`environment` (as read, possibly mangled) with the note that the run goes on after optimizer step `step`.
+
+    `changes` are sentences on what is not as it was before.
+    """
     before = environment.get("resumes")
-    resume = {"time": _now(), "step": step, "command_line": shlex.join(command_line), "versions": versions()}
+    about = {"changes": list(changes)} if changes else {}
+    resume = {"time": _now(), "step": step, "command_line": shlex.join(command_line), "versions": versions(), **about}
     return {**environment, "resumes": [*(before if isinstance(before, list) else []), resume]}
+
+
+def last_versions(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The versions that the run, whose environment may be mangled, was trained with last; {} if nobody knows."""
+    resumes = environment.get("resumes")
+    for known in (*reversed(resumes if isinstance(resumes, list) else []), environment):
+        if isinstance(known, dict) and isinstance(known.get("versions"), dict):
+            return known["versions"]
+    return {}
 
 
 def versions() -> dict[str, str | None]:
