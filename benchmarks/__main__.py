@@ -62,6 +62,22 @@ def compare_runs(chosen: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def resuming(chosen: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.resuming import measure, report
+
+    figures = measure(chosen.kills, chosen.rival_python)
+    print(report(figures))
+    return figures
+
+
+def soak(chosen: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.soak import measure, report
+
+    figures = measure(chosen.trials, chosen.jobs)
+    print(report(figures))
+    return figures
+
+
 def calibration(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.calibration import measure
     from benchmarks.calibration_tables import markdown
@@ -116,10 +132,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     comparing.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
     comparing.add_argument("--repeat", type=int, default=5)
-    for made in (sweeps, comparing):
+    killing = command(resuming, "kill -9 and a new start, with optrun, Lightning and Accelerate")
+    killing.add_argument("--kills", type=int, default=25)
+    for made in (sweeps, comparing, killing):
         made.add_argument(
             "--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others"
         )
+    soaking = command(soak, "thousands of trials through one pool: memory and open files of its processes")
+    soaking.add_argument("--trials", type=int, default=4000)
+    soaking.add_argument("--jobs", type=int, default=2)
     calibrating = command(calibration, "how often optrun compare is wrong, on simulated studies and on real seeds")
     calibrating.add_argument("--studies", type=int, default=4000)
     return parser

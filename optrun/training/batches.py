@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ MicroBatch = tuple[Tensor, Tensor, float]
 
 GATHERED_BYTES = 32 * 2**20
 """How much of an epoch is put in order at once; its batches are then views."""
+
+
+_FORK = "fork" if sys.platform == "linux" else None
+"""How loading processes start. They end when their parent has died: behind a fork server, which Python takes by default
+from 3.14 on, that would be the server, and a killed run would leave them for ever."""
 
 
 class Batches:
@@ -81,6 +87,7 @@ class Batches:
             sampler=starts,
             batch_size=None,
             num_workers=self.workers,
+            multiprocessing_context=_FORK if self.workers else None,
             pin_memory=self.place.device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the stream that dropout uses
         )
