@@ -27,6 +27,11 @@ class Fault:
     """Trials within the test suite."""
 
 
+def signalled(number: int, folder: Path) -> int:
+    """Every fifth is a sweep."""
+    return sweeps.signalled(number, folder) if number % 5 == 4 else kills.signalled(number, folder)
+
+
 FAULTS = (
     Fault(1, "kill -9 at a random instant, then resumed to the end", kills.killed, full=1000, few=100),
     Fault(2, "kill at every system call of a run", disks.killed_at_a_call, full=disks.CALLS, few=disks.CALLS),
@@ -34,9 +39,9 @@ FAULTS = (
     Fault(4, "ENOSPC, EIO, EACCES at every system call", disks.failed_at_a_call, full=disks.CALLS, few=disks.CALLS),
     Fault(5, "the newest checkpoint truncated, flipped, zeroed, emptied", disks.damaged, full=1404, few=104),
     Fault(6, "files cut at every byte of their last record", disks.cut, full=6, few=6),
-    Fault(7, "SIGINT, SIGTERM, once or twice, at a random instant", kills.signalled, full=200, few=20),
-    Fault(8, "the driver of a sweep or one of its workers killed", sweeps.killed, full=25, few=2),
-    Fault(9, "2 to 32 processes at one run or one sweep", crowds.at_once, full=60, few=6),
+    Fault(7, "SIGINT, SIGTERM, once or twice, at a random instant", signalled, full=200, few=20),
+    Fault(8, "the driver of a sweep or one of its workers killed", sweeps.killed, full=25, few=3),
+    Fault(9, "2 to 32 processes at one run or one sweep", crowds.at_once, full=100, few=6),
     Fault(10, "mutated configs, sweep files and overrides", texts.mutated, full=10_000, few=1000),
     Fault(11, "hostile configs and checkpoints", texts.hostile, full=texts.HOSTILE, few=texts.HOSTILE),
     Fault(12, "NaN, infinity, explosion at step k", divergence.broken, full=divergence.CASES, few=divergence.CASES),

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from experiments import write_config
 from processes import assert_dead, descendants
-from sweeping import metrics
 from test_resume import BASE, PAIRS, assert_same_files, different_leaves, timeless, timeless_rows
 
 from faults.processes import ended, go_on, started
@@ -89,12 +88,7 @@ def killed(number: int, folder: Path) -> int:
 
 
 def signalled(number: int, folder: Path) -> int:
-    """A run asked to stop, once or twice: a checkpoint within a step, the right exit code, and the same end.
-
-    Every fifth is a sweep.
-    """
-    if number % 5 == 4:
-        return _signalled_sweep(number, folder)
+    """A run asked to stop, once or twice: a checkpoint within a step, the right exit code, and the same end."""
     dice = random.Random(number)
     names = list(settings())
     config, uninterrupted, seconds = reference(names[number % len(names)])
@@ -117,32 +111,6 @@ def _asked_to_stop(process: Any, dice: random.Random, seconds: float) -> int:
     code = ended(process)
     assert code in (0, 128 + which, -which), code
     return which if code == 128 + which else 0
-
-
-@functools.cache
-def _sweep() -> tuple[Path, dict[str, Any], float]:
-    """A sweep, its rows when nothing happens, and how many seconds it takes."""
-    folder = Path(_FOLDER.name, "sweep")
-    folder.mkdir()
-    base = {**BASE, "checkpoint_every": {"steps": 3}, "optimizer": {"name": "SGD", "lr": 0.1}}
-    config = write_config(folder / "s.yaml", {"name": "s", "base": base, "seeds": 4})
-    begun = time.monotonic()
-    assert ended(started(_run_sweep, config, folder)) == 0
-    return config, metrics(folder / "s"), time.monotonic() - begun
-
-
-def _run_sweep(config: Path, folder: Path) -> None:
-    import optrun
-
-    optrun.sweep(config, runs_dir=folder, executor="inline")
-
-
-def _signalled_sweep(number: int, folder: Path) -> int:
-    config, undisturbed, seconds = _sweep()
-    _asked_to_stop(started(_run_sweep, config, folder), random.Random(number), seconds)
-    assert ended(started(_run_sweep, config, folder)) == 0
-    assert metrics(folder / "s") == undisturbed
-    return 1
 
 
 def _send(pid: int, number: int) -> None:

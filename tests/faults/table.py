@@ -36,7 +36,8 @@ def main() -> None:
     faults = [fault for fault in FAULTS if not chosen.row or fault.row in chosen.row]
     if chosen.only is not None:
         tried, failures = batch(faults[0].row, [chosen.only])
-        sys.exit("\n".join(failures) if failures else f"{tried} tried")
+        print("\n".join(failures) or f"{tried} tried")
+        sys.exit(bool(failures))
     table = Table("row", "fault", "tried", "failed", "seconds", title="optrun under faults", title_justify="left")
     failed = 0
     for fault in faults:
