@@ -251,9 +251,9 @@ def rates_agree(capsys: pytest.CaptureFixture[str], **changes: Any) -> None:
 def test_a_preview_changes_no_weight_and_tells_the_momentum():
     spec = load(config(optimizer={"name": "AdamW"}, scheduler={"name": "OneCycleLR", "max_lr": 0.1}))
     spec, state, _ = prepare_run(spec)
-    before = [p.clone() for p in state.parameters]
+    before = [p.clone() for p in state.optimizer.parameters]
     momenta = [told.momentum for told in preview(state, spec)]
-    assert all(bool((p == q).all()) for p, q in zip(before, state.parameters))
+    assert all(bool((p == q).all()) for p, q in zip(before, state.optimizer.parameters))
     assert momenta[0] == [0.95]
     assert min(momenta) == [pytest.approx(0.85, abs=0.01)]
 

@@ -39,6 +39,7 @@ from optrun.components import registry
 from optrun.errors import ConfigError
 from optrun.runs.reader import Run
 from optrun.training.clipping import clip_gradients
+from optrun.training.stepping import Gradients
 
 Config = dict[str, Any]
 Schedule = Callable[[Optimizer], Sequence[Timed]]
@@ -201,8 +202,13 @@ def test_clipping_at_the_bound(seed: int) -> None:
         for weights in (mine, torchs):
             for weight, gradient in zip(weights, gradients):
                 weight.grad = gradient.clone()
-        assert torch.equal(clip_gradients(mine, bound, None), clip_grad_norm_(torchs, bound))
+        assert torch.equal(clip_gradients(gradients_of(mine), bound, None), clip_grad_norm_(torchs, bound))
         assert all(torch.equal(one.grad, other.grad) for one, other in zip(mine, torchs))
+
+
+def gradients_of(parameters: Sequence[nn.Parameter]) -> Gradients:
+    each = [p.grad for p in parameters]
+    return Gradients(each, each)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -210,7 +216,7 @@ def test_clipping_what_is_not_finite(value: float) -> None:
     mine, torchs = (nn.Parameter(torch.zeros(3)) for _ in range(2))
     for weight in (mine, torchs):
         weight.grad = torch.tensor([1.0, value, -2.0])
-    norm, wanted = clip_gradients([mine], 1.0, None), clip_grad_norm_([torchs], 1.0)
+    norm, wanted = clip_gradients(gradients_of([mine]), 1.0, None), clip_grad_norm_([torchs], 1.0)
     assert torch.equal(norm.nan_to_num(7), wanted.nan_to_num(7))
     assert torch.equal(mine.grad.nan_to_num(7), torchs.grad.nan_to_num(7))
 

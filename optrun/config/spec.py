@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from optrun.components.choice import VAL_FRACTION, Choice, DatasetChoice, OptimizerChoice, SchedulerChoice
 from optrun.components.registry import KINDS
@@ -133,14 +133,6 @@ class Spec(BaseModel):
             raise ValueError("give exactly one of epochs and steps")
         return self
 
-    @field_serializer("dataset", "model", "loss", "optimizer", "scheduler")
-    def _component(self, choice: Choice | None) -> Any:
-        return _brief(choice) if choice else None
-
-    @field_serializer("metrics")
-    def _components(self, choices: Sequence[Choice]) -> list[Any]:
-        return [_brief(choice) for choice in choices]
-
     @property
     def folder(self) -> Path:
         """The directory of the file this spec was read from."""
@@ -178,9 +170,8 @@ class Spec(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as plain data: what config.yaml holds and `optrun train` of it repeats."""
-        complete = self.model_dump()
-        complete.pop("steps" if self.epochs is not None else "epochs")
-        return complete
+        length = "steps" if self.epochs is not None else "epochs"
+        return {key: _plain(getattr(self, key)) for key in Spec.model_fields if key != length}
 
     def config_hash(self) -> str:
         """SHA-256 (hex) of what this run computes: two configs that mean the same have the same hash."""
@@ -201,10 +192,15 @@ class Spec(BaseModel):
         return Problem(*self._document.place(tuple(path)), key, message)
 
 
-def _brief(choice: Choice) -> Any:
-    """The choice as a config would write it: a component without settings is its name."""
-    written = choice.as_config()
-    return choice.name if written == {"name": choice.name} else written
+def _plain(value: Any) -> Any:
+    """A field as a config would write it: a component without settings is its name. (Not by pydantic's serializers,
+    within which a Ctrl-C becomes an error of theirs.)"""
+    if isinstance(value, Choice):
+        written = value.as_config()
+        return value.name if written == {"name": value.name} else written
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def metric_mode(name: str) -> Literal["min", "max"]:

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+import torch
+from torch import Tensor
+
+from optrun.training.stepping import Gradients
 
 __all__ = ["clip_gradients"]
 
 
-def clip_gradients(
-    parameters: Sequence[nn.Parameter], clip_norm: float | None, clip_value: float | None
-) -> Tensor | None:
+@torch.no_grad()
+def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: float | None) -> Tensor | None:
     """Clip the gradients in place and return their total 2-norm before clipping, a scalar tensor.
 
     `clip_norm` None measures nothing and returns None; infinity measures and clips nothing. `clip_value` then limits
-    each element. Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".
+    each element. Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"; the lines are
+    those of `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
     """
     grad_norm = None
     if clip_norm is not None:
-        grad_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if _must_scale(grad_norm, clip_norm):
-            clip_grads_with_norm_(parameters, clip_norm, grad_norm)
+        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients.each]
+        grad_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
+        if not math.isinf(clip_norm):
+            factor = clip_norm / (grad_norm + 1e-6)
+            # Looking costs less than multiplying by one; on a GPU it would mean waiting. A NaN is multiplied.
+            if factor.device.type != "cpu" or not factor.item() >= 1.0:
+                torch._foreach_mul_(gradients.whole, factor.clamp(max=1.0))
     if clip_value is not None:
-        clip_grad_value_(parameters, clip_value)
+        torch._foreach_clamp_min_(gradients.whole, -clip_value)
+        torch._foreach_clamp_max_(gradients.whole, clip_value)
     return grad_norm
-
-
-def _must_scale(grad_norm: Tensor, clip_norm: float) -> bool:
-    """Whether `clip_grad_norm_`, which multiplies always, would multiply by anything but one.
-
-    Its factor is min(1, clip_norm / (norm + 1e-6)), or NaN. On a CPU looking at it costs less than multiplying every
-    gradient by one; on a GPU looking would mean waiting.
-    """
-    if math.isinf(clip_norm):
-        return False
-    return grad_norm.device.type != "cpu" or not (clip_norm / (grad_norm + 1e-6)).item() >= 1.0

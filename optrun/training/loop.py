@@ -61,8 +61,7 @@ def train_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> tup
     optimizer = state.optimizer
     optimizer.zero_grad()
     loss = forward_backward(state, micro_batches)
-    optimizer.unscale()
-    grad_norm = clip_gradients(state.parameters, spec.clip_norm, spec.clip_value)
+    grad_norm = clip_gradients(optimizer.gradients(), spec.clip_norm, spec.clip_value)
     stepped = optimizer.step()
     if stepped:
         state.schedule.after_step()
@@ -76,7 +75,8 @@ def closure_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> t
     def closure() -> Tensor:
         state.optimizer.zero_grad()
         loss = forward_backward(state, micro_batches)
-        evaluations.append((loss, clip_gradients(state.parameters, spec.clip_norm, spec.clip_value)))
+        gradients = state.optimizer.gradients()
+        evaluations.append((loss, clip_gradients(gradients, spec.clip_norm, spec.clip_value)))
         return loss
 
     state.optimizer.step(closure)

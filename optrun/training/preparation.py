@@ -103,7 +103,8 @@ def _optimizer_and_schedule(
     feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
-    return Stepper(built, loss_scaler(spec.precision, device)), schedule
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return Stepper(built, parameters, loss_scaler(spec.precision, device)), schedule
 
 
 def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -> int:

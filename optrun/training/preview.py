@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from optrun.components.optimizers import NEEDS_CLOSURE
 from optrun.config.spec import Spec
 from optrun.training.loop import evaluation_is_due
 from optrun.training.state import State
@@ -30,7 +29,7 @@ def preview(state: State, spec: Spec, *, stagnant: bool = False) -> Iterator[Tol
     The `lr` of a step is exactly what `fit` would log for it. Only ReduceLROnPlateau depends on more: it is not shown
     any evaluation, so it reduces nothing; if `stagnant` it is shown one that never improves after the first.
     """
-    _step_once(state, spec)
+    state.optimizer.count_as_stepped()
     while state.step < state.total_steps:
         if stagnant and state.evaluated != state.step and evaluation_is_due(state, spec):
             state.evaluated = state.step
@@ -39,19 +38,6 @@ def preview(state: State, spec: Spec, *, stagnant: bool = False) -> Iterator[Tol
         yield Told(state.step + 1, [float(group["lr"]) for group in groups], [_momentum(group) for group in groups])
         state.schedule.after_step()
         state.advance(0)
-
-
-def _step_once(state: State, spec: Spec) -> None:
-    """Step every optimizer without gradients, which changes nothing: torch warns of schedulers that step before the
-    optimizer has."""
-    state.train()
-    state.optimizer.zero_grad()
-    for optimizer in state.optimizer.optimizers:
-        optimizer.step(_no_loss) if spec.optimizer.name in NEEDS_CLOSURE else optimizer.step()
-
-
-def _no_loss() -> float:
-    return 0.0
 
 
 def _momentum(group: dict[str, Any]) -> float | None:

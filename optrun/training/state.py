@@ -55,11 +55,9 @@ class State:
     samples: int = 0
     """Training examples seen."""
 
-    parameters: list[nn.Parameter] = field(init=False)
     checks_every_loss: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.checks_every_loss = self.place.device.type == "cpu"
 
     def train(self) -> None:

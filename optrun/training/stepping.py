@@ -2,55 +2,100 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-__all__ = ["Stepper"]
+from optrun.training.flat import Flat, can_be_flat
+
+__all__ = ["Gradients", "Stepper"]
+
+
+class Gradients(NamedTuple):
+    """The gradients of a step: of each parameter that has one, in the order of the model's parameters; and the same
+    memory in as few tensors as it lies in."""
+
+    each: list[Tensor]
+    whole: list[Tensor]
 
 
 class Stepper:
     """Optimizers that step together, with fp16's loss scaling where there is any.
 
-    The methods are those of `torch.optim.Optimizer` and `torch.amp.GradScaler`, in their order of use:
-    `zero_grad`, `scale(loss).backward()`, `unscale` (before clipping), `step`.
+    The methods are those of `torch.optim.Optimizer` and `torch.amp.GradScaler`, in their order of use: `zero_grad`,
+    `scale(loss).backward()`, `gradients` (before clipping), `step`. Where it is exact and pays, an optimizer works on
+    the vectors of a `Flat` instead of on the parameters; `parameters` are the model's, in its order.
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer], scaler: GradScaler | None) -> None:
-        self.optimizers, self.scaler = list(optimizers), scaler
-        self._parameters = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+    def __init__(
+        self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], scaler: GradScaler | None = None
+    ) -> None:
+        self.optimizers, self.parameters, self.scaler = list(optimizers), list(parameters), scaler
+        flat = [can_be_flat(optimizer) and scaler is None for optimizer in self.optimizers]
+        self._flats = [Flat(optimizer) if can else None for optimizer, can in zip(self.optimizers, flat)]
+        self._steps = [_bare_step(optimizer) for optimizer in self.optimizers]
+        self._arrange()
         self._taken = 0
         if scaler is not None:
             for optimizer in self.optimizers:
                 optimizer.register_step_post_hook(self._count)
 
+    def _arrange(self) -> None:
+        """What is flat and what is not."""
+        in_flats = {id(p) for flat in self._flats if flat for vector in flat.vectors for p in vector.parameters}
+        self._apart = [p for p in self.parameters if id(p) not in in_flats]
+        self._vectors = [vector.gradients for flat in self._flats if flat for vector in flat.vectors]
+
     def zero_grad(self) -> None:
         """What `torch.optim.Optimizer.zero_grad` does, without what torch wraps around it for its profiler."""
-        for parameter in self._parameters:
+        for flat in self._flats:
+            if flat is not None:
+                flat.zero_grad()
+        for parameter in self._apart:
             parameter.grad = None
 
     def scale(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
 
-    def unscale(self) -> None:
+    def gradients(self) -> Gradients:
+        """What backward left, with the loss scaling taken out again; once a step, before clipping."""
         if self.scaler is not None:
             for optimizer in self.optimizers:
                 self.scaler.unscale_(optimizer)
+        for index, flat in enumerate(self._flats):
+            if flat is not None and not flat.is_whole():
+                flat.dissolve()
+                self._flats[index] = None
+                self._arrange()
+        each = [p.grad for p in self.parameters if p.grad is not None]
+        return Gradients(each, [*self._vectors, *(p.grad for p in self._apart if p.grad is not None)])
 
     def step(self, closure: Callable[[], Any] | None = None) -> bool:
         """Step every optimizer; returns False when loss scaling skipped the step because a gradient overflowed."""
-        if self.scaler is None:
+        if closure is not None:
             for optimizer in self.optimizers:
-                optimizer.step(closure) if closure else optimizer.step()
+                optimizer.step(closure)
+            return True
+        if self.scaler is None:
+            for step in self._steps:
+                step()
             return True
         self._taken = 0
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
         return self._taken == len(self.optimizers)
+
+    def count_as_stepped(self) -> None:
+        """Schedulers may step now, without a warning of torch that the optimizer has not."""
+        for optimizer in self.optimizers:
+            optimizer._opt_called = True  # type: ignore[attr-defined]
 
     def learning_rates(self) -> float | list[float]:
         """The learning rate of every parameter group; one number where they agree."""
@@ -67,17 +112,34 @@ class Stepper:
             getattr(optimizer, "eval", _nothing)()
 
     def state_dict(self) -> dict[str, Any]:
+        """The state of each optimizer, parameter by parameter, flat or not."""
         scaler = {"scaler": self.scaler.state_dict()} if self.scaler else {}
-        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers], **scaler}
+        holders = [flat or optimizer for flat, optimizer in zip(self._flats, self.optimizers)]
+        return {"optimizers": [holder.state_dict() for holder in holders], **scaler}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for optimizer, saved in zip(self.optimizers, state["optimizers"]):
-            optimizer.load_state_dict(saved)
+        for flat, optimizer, saved in zip(self._flats, self.optimizers, state["optimizers"]):
+            (flat or optimizer).load_state_dict(saved)
         if self.scaler is not None and "scaler" in state:
             self.scaler.load_state_dict(state["scaler"])
 
     def _count(self, *_: Any) -> None:
         self._taken += 1
+
+
+def _bare_step(optimizer: Optimizer) -> Callable[[], Any]:
+    """The optimizer's step without what torch wraps around it for its profiler and its compiler, which costs a small
+    step a tenth of its time; torch's own classes only, and only while nobody has hooked into the step."""
+    kind = type(optimizer)
+    if kind is not getattr(torch.optim, kind.__name__, None) or optimizer.defaults.get("differentiable"):
+        return lambda: optimizer.step()
+    return functools.partial(_without_gradients, inspect.unwrap(kind.step), optimizer)
+
+
+def _without_gradients(step: Callable[[Optimizer], Any], optimizer: Optimizer) -> None:
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # see `count_as_stepped`
+    with torch.no_grad():
+        step(optimizer)
 
 
 def _nothing() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import io
 import random
 import re
 import shutil
@@ -172,7 +174,8 @@ def _lengths(content: bytes) -> Iterator[int]:
 
 def _everything_reads(folder: Path) -> None:
     for words in (["list"], ["show", "run"], ["compare"]):
-        code = command([*words, "--runs-dir", str(folder), "--json", "--quiet"])
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            code = command([*words, "--runs-dir", str(folder), "--json", "--quiet"])
         assert code in (0, 2), (words, code)
     assert read(folder / "run").rows() is not None
 
@@ -187,7 +190,8 @@ def _cut_a_sweep(folder: Path) -> int:
     lengths = range(0, len(content), max(1, len(content) // 40))
     for length in lengths:
         path.write_bytes(content[:length])
-        assert command(["compare", str(folder / "s"), "--json", "--quiet"]) == 0
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            assert command(["compare", str(folder / "s"), "--json", "--quiet"]) == 0
     optrun.sweep(sweep, runs_dir=folder, executor="inline")
     assert path.read_bytes() == content
     return len(lengths)
