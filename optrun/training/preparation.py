@@ -44,12 +44,15 @@ def load_data(spec: Spec) -> Data:
         )
 
 
-def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) -> tuple[Spec, State, Batches]:
+def prepare_run(
+    spec: Spec, data: Data | None = None, *, to_train: bool = True, apart: bool = False
+) -> tuple[Spec, State, Batches]:
     """Build everything `spec` asks for: (the spec with what was left open resolved, the state, the batches).
 
     The model is built right after the seeding, so that its weights are those of `torch.manual_seed(seed)` followed by
     the model's constructor. If not `to_train`, a large model has shapes only, on torch's meta device, so that judging
-    it takes neither time nor memory. Raises ConfigError.
+    it takes neither time nor memory. With `apart` the optimizers work on the parameters one by one, as somebody who
+    stacks them needs. Raises ConfigError.
     """
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
@@ -72,7 +75,7 @@ def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) 
         if spec.threads == "auto":
             spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place)})
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
-        stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch)
+        stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch, apart)
         if spec.compile:
             model.compile()
         state = State(
@@ -94,7 +97,7 @@ def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) 
 
 
 def _optimizer_and_schedule(
-    spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int
+    spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int, apart: bool
 ) -> tuple[Stepper, Schedule]:
     feasibility.judge_optimizer(spec, model, device)
     choice = unfused(spec.optimizer) if is_weightless(model) else spec.optimizer
@@ -104,7 +107,7 @@ def _optimizer_and_schedule(
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return Stepper(built, parameters, loss_scaler(spec.precision, device)), schedule
+    return Stepper(built, parameters, loss_scaler(spec.precision, device), apart=apart), schedule
 
 
 def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -> int:

@@ -15,7 +15,19 @@ import numpy
 import torch
 from torch import Tensor
 
-__all__ = ["epoch_order", "generator_states", "restore_generators", "seed_everything"]
+__all__ = ["Generators", "epoch_order", "generator_states", "restore_generators", "seed_everything"]
+
+
+class Generators:
+    """The generators that a run draws from: Python's, numpy's and torch's global ones."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where they stand, as values that `torch.load(weights_only=True)` reads."""
+        return generator_states()
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Put them back."""
+        restore_generators(states)
 
 
 def seed_everything(seed: int) -> None:

@@ -9,33 +9,62 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from optrun.fused.agreement import agree
 from optrun.fused.tensor import RULES, is_stacked, members, physical, rule, stacked
 
 
 class _Linear(torch.autograd.Function):
     """x [K, N, I], weight [K, O, I], bias [K, O] or None → [K, N, O].
 
-    The three matrix products of a solo layer, each as one product of batches: `addmm(bias, x, weight.t())` forwards,
-    `grad.mm(weight)` and `grad.t().mm(x)` backwards, as torch's derivatives.yaml has them.
+    The products of a solo layer, each as one product of batches where that has the same bits: forwards
+    `addmm(bias, x, weight.t())`, backwards `grad.mm(weight)`, `grad.t().mm(x)` and `grad.sum(0)`, as torch's
+    derivatives.yaml has them.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        if bias is None:
-            return torch.bmm(x, weight.transpose(1, 2))
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+        transposed = weight.transpose(1, 2)
+        return _product(x, transposed) if bias is None else _product(x, transposed, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            torch.bmm(grad, weight) if for_x else None,
-            torch.bmm(grad.transpose(1, 2), x) if for_weight else None,
-            grad.sum(1) if ctx.has_bias and for_bias else None,
+            _product(grad, weight) if for_x else None,
+            _product(grad.transpose(1, 2), x) if for_weight else None,
+            _sum_of_rows(grad) if ctx.has_bias and for_bias else None,
         )
+
+
+def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`bias + a @ b` of each member."""
+    key = ("product", a.shape, a.stride(), b.shape, b.stride(), a.dtype, bias is None)
+    return (_in_one if agree(key, _in_one, _one_by_one, (a, b, bias)) else _one_by_one)(a, b, bias)[0]
+
+
+def _in_one(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+    return (torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b),)
+
+
+def _one_by_one(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+    if bias is None:
+        return (torch.stack([torch.mm(one, other) for one, other in zip(members(a), members(b))]),)
+    each = zip(members(bias), members(a), members(b))
+    return (torch.stack([torch.addmm(shift, one, other) for shift, one, other in each]),)
+
+
+def _sum_of_rows(grad: Tensor) -> Tensor:
+    def whole(g: Tensor) -> tuple[Tensor]:
+        return (g.sum(1),)
+
+    def each(g: Tensor) -> tuple[Tensor]:
+        return (torch.stack([one.sum(0) for one in members(g)]),)
+
+    key = ("sum of rows", grad.shape, grad.stride(), grad.dtype)
+    return (whole if agree(key, whole, each, (grad,)) else each)(grad)[0]
 
 
 @rule(F.linear, torch._C._nn.linear)
@@ -116,12 +145,58 @@ def batch_norm(
     given = (running_mean, running_var, weight, bias)
     if not is_stacked(x) or any(tensor is not None and not is_stacked(tensor) for tensor in given):
         return NotImplemented
-    count = Tensor.size(x, 0)
-    side_by_side = Tensor.transpose(x, 0, 1).flatten(1, 2)  # [N, K·C, …]
-    statistics = [None if tensor is None else physical(tensor).view(-1) for tensor in given[:2]]
-    affine = [None if tensor is None else physical(tensor).reshape(-1) for tensor in given[2:]]
-    result = F.batch_norm(side_by_side, *statistics, *affine, training, momentum, eps)  # type: ignore[arg-type]
-    return stacked(result.view(len(result), count, -1, *result.shape[2:]).transpose(0, 1))
+    tensors = [None if tensor is None else physical(tensor) for tensor in (x, *given)]
+    shape = tuple(physical(x).shape)
+    key = ("batch norm", shape, physical(x).stride(), physical(x).dtype, tuple(t is None for t in given), training)
+    fits = agree(key, _tried(_side_by_side), _tried(_by_members), (physical(x), *tensors[3:]))
+    result = (_side_by_side if fits else _by_members)(*tensors, training, momentum, eps)
+    return stacked(result)
+
+
+def _side_by_side(
+    x: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *settings: Any,
+) -> Tensor:
+    """[K, N, C, …] as [N, K·C, …]."""
+    whole = x.transpose(0, 1).flatten(1, 2)
+    statistics = (None if tensor is None else tensor.view(-1) for tensor in (mean, var))
+    affine = (None if tensor is None else tensor.reshape(-1) for tensor in (weight, bias))
+    result = F.batch_norm(whole, *statistics, *affine, *settings)
+    return result.view(len(result), len(x), -1, *result.shape[2:]).transpose(0, 1)
+
+
+def _by_members(
+    x: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *settings: Any,
+) -> Tensor:
+    statistics = ([None] * len(x) if tensor is None else tensor.unbind() for tensor in (mean, var))
+    affine = ([None] * len(x) if tensor is None else members(tensor) for tensor in (weight, bias))
+    each = zip(members(x), *statistics, *affine)
+    return torch.stack([F.batch_norm(*one, *settings) for one in each])  # type: ignore[arg-type]
+
+
+def _tried(way: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
+    """What batch normalisation gives, forwards and backwards, with fresh statistics."""
+
+    def apply(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
+        mean, var = x.new_zeros(len(x), x.shape[2]), x.new_ones(len(x), x.shape[2])
+        with torch.enable_grad():
+            wanted = [t.detach().clone().requires_grad_() for t in (x, weight, bias) if t is not None]
+            x, *affine = wanted
+            result = way(x, mean, var, *(affine or (None, None)), True, 0.1, 1e-5)
+            found = torch.autograd.grad(result, wanted, x.detach().roll(1, 0))
+            evaluated = way(x, mean, var, *(affine or (None, None)), False, 0.1, 1e-5)
+        return [result.detach(), mean, var, *found, evaluated.detach()]
+
+    return apply
 
 
 def _example_by_example(function: Any) -> Callable[..., Any]:
@@ -174,8 +249,10 @@ def layer_norm(
     """Without weights rows are alone with themselves; with them the kernel multiplies while it normalises."""
     if weight is None and bias is None:
         return stacked(F.layer_norm(physical(x), normalized_shape, None, None, eps))
-    count = Tensor.size(x, 0) if is_stacked(x) else Tensor.size(weight, 0)  # type: ignore[arg-type]
-    each = zip(*(members(tensor, count) for tensor in (x, weight, bias)))  # type: ignore[arg-type]
+    if not is_stacked(x):
+        return NotImplemented
+    affine = ([None] * Tensor.size(x, 0) if tensor is None else members(tensor) for tensor in (weight, bias))
+    each = zip(members(x), *affine)
     return stacked(torch.stack([F.layer_norm(one, normalized_shape, w, b, eps) for one, w, b in each]))  # type: ignore[arg-type]
 
 
