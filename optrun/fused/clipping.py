@@ -20,11 +20,9 @@ class Bounds:
 
         self.measures = any(bound is not None for bound in clip_norms)
         self.norms, self.values = column(clip_norms), column(clip_values)
-        self._clips_norms = ~torch.isinf(self.norms)
-        self._some_clip_norms, self._some_clip_values = (
-            bool(self._clips_norms.any()),
-            bool(self.values.isfinite().any()),
-        )
+        self._unclipped = self.norms.isinf()
+        self._clips_norms, self._clips_values = not self._unclipped.all(), bool(self.values.isfinite().any())
+        self._clips_all = not self._unclipped.any()
 
     @torch.no_grad()
     def clip(self, each: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor | None:
@@ -37,9 +35,9 @@ class Bounds:
         if self.measures:
             of_each = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in each]
             norms = torch.linalg.vector_norm(torch.stack(of_each, 1), dim=1)
-            if self._some_clip_norms:
+            if self._clips_norms:
                 self._scale(norms, whole)
-        if self._some_clip_values:
+        if self._clips_values:
             bounds = self.values.unsqueeze(1)
             for gradients in whole:
                 torch.clamp(gradients, -bounds, bounds, out=gradients)
@@ -47,8 +45,9 @@ class Bounds:
 
     def _scale(self, norms: Tensor, whole: Sequence[Tensor]) -> None:
         """`clip_norm / (norm + 1e-6)`, which torch takes for a reciprocal and a product, where it is below one."""
-        factors = (norms + 1e-6).reciprocal() * self.norms
-        factors = torch.where(self._clips_norms & ~(factors >= 1), factors.clamp(max=1.0), 1.0)
-        if norms.device.type != "cpu" or bool((factors != 1).any()):
+        factors = ((norms + 1e-6).reciprocal() * self.norms).clamp_(max=1.0)
+        if not self._clips_all:
+            factors = factors.masked_fill_(self._unclipped, 1.0)
+        if norms.device.type != "cpu" or not bool((factors == 1.0).all()):
             for gradients in whole:
                 gradients.mul_(factors.unsqueeze(1))

@@ -9,62 +9,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optrun.fused.agreement import agree
+from optrun.fused.agreement import best_way, signature
+from optrun.fused.products import product, sum_of_rows
 from optrun.fused.tensor import RULES, is_stacked, members, physical, rule, stacked
 
 
 class _Linear(torch.autograd.Function):
     """x [K, N, I], weight [K, O, I], bias [K, O] or None → [K, N, O].
 
-    The products of a solo layer, each as one product of batches where that has the same bits: forwards
-    `addmm(bias, x, weight.t())`, backwards `grad.mm(weight)`, `grad.t().mm(x)` and `grad.sum(0)`, as torch's
-    derivatives.yaml has them.
+    The products of a solo layer: forwards `addmm(bias, x, weight.t())`, backwards `grad.mm(weight)`, `grad.t().mm(x)`
+    and `grad.sum(0)`, as torch's derivatives.yaml has them.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        transposed = weight.transpose(1, 2)
-        return _product(x, transposed) if bias is None else _product(x, transposed, bias)
+        return product(x, weight.transpose(1, 2), bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            _product(grad, weight) if for_x else None,
-            _product(grad.transpose(1, 2), x) if for_weight else None,
-            _sum_of_rows(grad) if ctx.has_bias and for_bias else None,
+            product(grad, weight) if for_x else None,
+            product(grad.transpose(1, 2), x) if for_weight else None,
+            sum_of_rows(grad) if ctx.has_bias and for_bias else None,
         )
-
-
-def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`bias + a @ b` of each member."""
-    key = ("product", a.shape, a.stride(), b.shape, b.stride(), a.dtype, bias is None)
-    return (_in_one if agree(key, _in_one, _one_by_one, (a, b, bias)) else _one_by_one)(a, b, bias)[0]
-
-
-def _in_one(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
-    return (torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b),)
-
-
-def _one_by_one(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
-    if bias is None:
-        return (torch.stack([torch.mm(one, other) for one, other in zip(members(a), members(b))]),)
-    each = zip(members(bias), members(a), members(b))
-    return (torch.stack([torch.addmm(shift, one, other) for shift, one, other in each]),)
-
-
-def _sum_of_rows(grad: Tensor) -> Tensor:
-    def whole(g: Tensor) -> tuple[Tensor]:
-        return (g.sum(1),)
-
-    def each(g: Tensor) -> tuple[Tensor]:
-        return (torch.stack([one.sum(0) for one in members(g)]),)
-
-    key = ("sum of rows", grad.shape, grad.stride(), grad.dtype)
-    return (whole if agree(key, whole, each, (grad,)) else each)(grad)[0]
 
 
 @rule(F.linear, torch._C._nn.linear)
@@ -146,11 +117,9 @@ def batch_norm(
     if not is_stacked(x) or any(tensor is not None and not is_stacked(tensor) for tensor in given):
         return NotImplemented
     tensors = [None if tensor is None else physical(tensor) for tensor in (x, *given)]
-    shape = tuple(physical(x).shape)
-    key = ("batch norm", shape, physical(x).stride(), physical(x).dtype, tuple(t is None for t in given), training)
-    fits = agree(key, _tried(_side_by_side), _tried(_by_members), (physical(x), *tensors[3:]))
-    result = (_side_by_side if fits else _by_members)(*tensors, training, momentum, eps)
-    return stacked(result)
+    key = ("batch norm", signature(tensors[0]), *(tensor is None for tensor in given))
+    way = best_way(key, _TRIED, (tensors[0], *tensors[3:]))
+    return stacked(_WAYS[_TRIED.index(way)](*tensors, training, momentum, eps))
 
 
 def _side_by_side(
@@ -197,6 +166,10 @@ def _tried(way: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
         return [result.detach(), mean, var, *found, evaluated.detach()]
 
     return apply
+
+
+_WAYS = (_side_by_side, _by_members)
+_TRIED = tuple(map(_tried, _WAYS))
 
 
 def _example_by_example(function: Any) -> Callable[..., Any]:
