@@ -205,8 +205,7 @@ def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "system", ShortWrites(most=7))
     files.write_atomically(tmp_path / "a", bytes(range(256)))
     assert (tmp_path / "a").read_bytes() == bytes(range(256))
-    with files.LineFile(tmp_path / "b") as lines:
-        lines.append(b"a line of more than seven\n")
+    files.LineFile(tmp_path / "b").append(b"a line of more than seven\n")
     assert (tmp_path / "b").read_bytes() == b"a line of more than seven\n"
 
 
@@ -226,9 +225,9 @@ def test_a_prepared_file_is_not_written_through_a_link(tmp_path: Path) -> None:
 def test_a_torn_tail_is_cut_on_opening(tmp_path: Path, whole: bytes, tail: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(whole + tail)
-    with files.LineFile(path) as lines:
-        assert lines.size == len(whole)
-        lines.append(b"more\n")
+    lines = files.LineFile(path)
+    assert lines.size == len(whole)
+    lines.append(b"more\n")
     assert path.read_bytes() == whole + b"more\n"
 
 
@@ -325,8 +324,10 @@ def _fill_disk(run: Path, monkeypatch: pytest.MonkeyPatch, space: int) -> None:
         monkeypatch.setattr(files, "system", ShortWrites(most=3, space=space))
         for step in range(space // 12):
             record.row({"step": step})
+            record.flush()
+        record.row({"step": 9})
         with pytest.raises(RunError) as caught:
-            record.row({"step": 9})
+            record.flush()
         assert str(caught.value) == (
             f"cannot write {run}/metrics.jsonl: no space left on device; free some space and `optrun resume {run}`"
         )
@@ -343,8 +344,9 @@ def _fill(run: Path) -> None:
     with Record(run) as record:
         while record.position < 980:
             record.row({"step": record.position})
+        record.row({"step": "a row of more than what is left"})
         with pytest.raises(RunError, match=r"cannot write .*metrics.jsonl: file too large; mend the cause"):
-            record.row({"step": "a row of more than what is left"})
+            record.flush()
 
 
 def test_a_real_limit_of_the_kernel_keeps_the_whole_rows(run: Path) -> None:

@@ -108,7 +108,9 @@ def test_sizes_that_fill_no_register(
 ) -> None:
     """The matrix products of MKL have other bits where such a batch, or weight, does not begin at 64 bytes."""
     config = {
-        **{**MLP, "steps": 12, "accumulate": accumulate},
+        **MLP,
+        "steps": 12,
+        "accumulate": accumulate,
         "dataset": {"name": name, "batch_size": batch_size},
         "model": {"name": "mlp", "hidden": hidden},
         "optimizer": {"name": "Adam", "lr": 0.01},

@@ -1,10 +1,11 @@
 """The training loop for a stack: the lines of `optrun.training.loop`, each for all members at once.
 
-    for member, event in fit(stack):
-        ...                           # what a member says, as it would if it trained alone
+    for told in fit(stack):
+        for row, event in told:
+            ...                       # what a member says, as it would if it trained alone
 
-Between two events every member's state is consistent; the one that an event is about stands where it stands after it.
-To stop a member, take it out of the stack: `stack.leave(row)`.
+When all that was told has been taken down every member's state is consistent, so saving any of them is right. To stop
+a member, take it out of the stack: `stack.leave(row)`.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from optrun.fused.tensor import physical
 from optrun.training.events import Evaluated, Stepped
 from optrun.training.loop import evaluation_is_due
 
-__all__ = ["Event", "fit", "train_step"]
+__all__ = ["Told", "fit", "train_step"]
 
-Event = Stepped | Evaluated | Diverged | None
+Told = list[tuple[int, Stepped | Evaluated | Diverged | None]]
+"""Events, with the rows of the members they are about. A member's last one is None, or `Diverged`: it has left then."""
 
 
-def fit(stack: Stack) -> Iterator[tuple[int, Event]]:
-    """Train every member to its end; yields events with the row of the member they are about.
+def fit(stack: Stack) -> Iterator[Told]:
+    """Train every member to its end; yields once or more after each step, also when there is nothing to tell.
 
-    Told are the steps that are logged, and those after which a checkpoint or an evaluation may be due. A member's last
-    event is None, or `Diverged`: it has left the stack then. Raises CannotFuse.
+    Told are the steps that are logged, and those after which a checkpoint or an evaluation may be due. Raises
+    CannotFuse.
     """
     members, standing = stack.members, stack.standing
     upcoming = served([m.batches for m in members], [m.state.epoch for m in members], standing.batch)
@@ -40,15 +42,15 @@ def fit(stack: Stack) -> Iterator[tuple[int, Event]]:
     yield from _after(stack, list(stack.present))
     while stack.present:
         started = perf_counter()
-        yield from train_step(stack, next(upcoming))
+        told: Told = list(train_step(stack, next(upcoming)))
         due = telling.rows()
         if due:
             standing.gather()
         standing.time += (perf_counter() - started) / max(1, len(stack.present))
         for row in due:
-            if row in stack.present:
-                standing.settle(row)
-                yield row, Stepped(members[row].state.step, telling.of(row))
+            standing.settle(row)
+            told.append((row, Stepped(members[row].state.step, telling.of(row))))
+        yield told
         yield from _after(stack, due)
 
 
@@ -109,15 +111,17 @@ def _schedule(stack: Stack) -> None:
         stack.refresh()
 
 
-def _after(stack: Stack, rows: Sequence[int]) -> Iterator[tuple[int, Event]]:
+def _after(stack: Stack, rows: Sequence[int]) -> Iterator[Told]:
     """What follows a step of members: evaluations, and the end of those who have taken all their steps."""
-    yield from _evaluations(stack, [row for row in rows if row in stack.present and _is_due(stack, row)], True)
-    ended = [row for row in rows if row in stack.present and _has_ended(stack, row)]
-    yield from _evaluations(stack, [row for row in ended if stack.members[row].is_unevaluated], False)
-    for row in ended:
-        if row in stack.present:
+    if due := [row for row in rows if row in stack.present and _is_due(stack, row)]:
+        yield _evaluations(stack, due, scheduled=True)
+    if ended := [row for row in rows if row in stack.present and _has_ended(stack, row)]:
+        if due := [row for row in ended if stack.members[row].is_unevaluated]:
+            yield _evaluations(stack, due, scheduled=False)
+        ended = [row for row in ended if row in stack.present]
+        for row in ended:
             stack.leave(row)
-            yield row, None
+        yield [(row, None) for row in ended]
 
 
 def _is_due(stack: Stack, row: int) -> bool:
@@ -130,23 +134,19 @@ def _has_ended(stack: Stack, row: int) -> bool:
     return state.step >= state.total_steps
 
 
-def _evaluations(stack: Stack, rows: list[int], scheduled: bool) -> Iterator[tuple[int, Event]]:
+def _evaluations(stack: Stack, rows: list[int], *, scheduled: bool) -> Told:
     """Evaluate the validation part; a scheduled evaluation is shown to the scheduler, one at a run's end is not."""
-    if not rows:
-        return
-    found = evaluate(stack, rows, stack.members[0].state.data.val, "val")
-    for row, values in zip(rows, found):
+    told: Told = []
+    for row, values in zip(rows, evaluate(stack, rows, stack.members[0].state.data.val, "val")):
         state = stack.members[row].state
         state.evaluated = state.step
         if scheduled and state.schedule.steps_after("evaluation"):
             stack.standing.note_rates(row)
             state.schedule.after_evaluation(values)
+        told.append((row, Evaluated(state.step, state.epoch, state.time, values, scheduled)))
     if scheduled:
         stack.refresh()
-    for row, values in zip(rows, found):
-        state = stack.members[row].state
-        if row in stack.present:
-            yield row, Evaluated(state.step, state.epoch, state.time, values, scheduled)
+    return told
 
 
 class _Telling:

@@ -1,8 +1,8 @@
 """The matrix products of K members: `bias + a @ b` for a [K, M, I] and b [K, I, N].
 
-Three ways, of which the fastest is taken that gives the bits of torch's product of one member (`agreement`): torch's
-product of batches; numpy's, whose OpenBLAS uses AVX-512 on processors of AMD where torch's MKL does not; and one
-product after the other.
+Of several ways the fastest is taken that gives the bits of torch's product of one member (`agreement`): torch's product
+of batches; numpy's, whose OpenBLAS uses AVX-512 on processors of AMD where torch's MKL does not; and one product after
+the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """`a @ b`, or with a bias [K, N] what `torch.addmm(bias, a, b)` is for each member."""
     given = (a, b, bias)
     key = ("product", signature(a), signature(b), bias is None)
-    return best_way(key, (_batched, _by_numpy, _one_by_one), given)(*given)[0]
+    return best_way(key, (_batched, _by_numpy, _by_numpy_in_rows, _one_by_one), given)(*given)[0]
 
 
 def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
@@ -31,6 +31,13 @@ def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
 def _by_numpy(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
     result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype)
     numpy.matmul(a.numpy(), b.numpy(), out=result.numpy())
+    return (result if bias is None else result.add_(bias.unsqueeze(1)),)
+
+
+def _by_numpy_in_rows(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+    """The kernel for matrices that lie in memory row by row, after copying those that do not."""
+    result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype)
+    numpy.matmul(*(numpy.ascontiguousarray(each.numpy()) for each in (a, b)), out=result.numpy())
     return (result if bias is None else result.add_(bias.unsqueeze(1)),)
 
 

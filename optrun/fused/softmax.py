@@ -60,7 +60,7 @@ class _ClassesFirst:
     def backward(self, logarithms: Tensor, targets: Tensor, grads: Tensor) -> Tensor:
         of_picked = torch.zeros_like(logarithms).scatter_(0, targets.reshape(1, -1), grads.reshape(1, -1))
         found = _backward(of_picked, logarithms, 0)[:, : targets.numel()]
-        return found.t().reshape(*targets.shape, -1)
+        return found.t().contiguous().view(*targets.shape, -1)  # laid out as a member's gradient would be
 
 
 def _backward(grad: Tensor, logarithms: Tensor, dim: int) -> Tensor:

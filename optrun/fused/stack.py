@@ -221,7 +221,7 @@ class _Row(Stepper):
     def __init__(self, state: State, stack: Stack, row: int) -> None:
         own = state.optimizer
         self._own = own
-        self.optimizers, self.parameters, self.scaler = own.optimizers, own.parameters, None
+        self.optimizers, self.parameters, self.scaler = own.optimizers, own.parameters, own.scaler
         self.stack, self.row = stack, row
         named = {parameter: name for name, parameter in state.model.named_parameters()}
         self.names = [

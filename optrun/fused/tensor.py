@@ -53,6 +53,11 @@ def rule(*functions: Any) -> Callable[[Rule], Rule]:
     return register
 
 
+def attribute(name: str) -> Any:
+    """What torch calls, and looks up in the table, when somebody reads this attribute of a tensor."""
+    return getattr(Tensor, name).__get__
+
+
 class Stacked(Tensor):
     """K tensors of one shape as one, [K, *shape]; `shape`, `dim()` and the like tell of one member."""
 

@@ -122,12 +122,25 @@ def _pack(state: dict[str, Any]) -> memoryview:
     import torch
 
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_without_the_rest(state), buffer)
     buffer.seek(0)
     refused = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
     if refused:
         raise TypeError(f"a checkpoint holds tensors and plain values only, not {', '.join(sorted(refused))}")
     return _seal(buffer)
+
+
+def _without_the_rest(value: Any) -> Any:
+    """The state with copies of tensors that are views: torch would save all that they are views of."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+    if isinstance(value, dict):
+        return type(value)((key, _without_the_rest(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_the_rest, value))
+    return value
 
 
 def _seal(buffer: io.BytesIO) -> memoryview:

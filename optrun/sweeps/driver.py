@@ -231,7 +231,7 @@ class Sweep:
             elif isinstance(report, Lost):
                 yield from self._lost(waiting[task.directory], report)
             elif isinstance(report, Noted):
-                yield from self._note(report.sentence)
+                yield from self._note(report.sentence, is_warning=report.is_warning)
             else:
                 yield from self._heard(waiting[task.directory], report)
 

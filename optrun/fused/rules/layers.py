@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,54 +116,46 @@ def batch_norm(
     given = (running_mean, running_var, weight, bias)
     if not is_stacked(x) or any(tensor is not None and not is_stacked(tensor) for tensor in given):
         return NotImplemented
-    tensors = [None if tensor is None else physical(tensor) for tensor in (x, *given)]
-    key = ("batch norm", signature(tensors[0]), *(tensor is None for tensor in given))
-    way = best_way(key, _TRIED, (tensors[0], *tensors[3:]))
-    return stacked(_WAYS[_TRIED.index(way)](*tensors, training, momentum, eps))
+    mean, var, *affine = (None if tensor is None else physical(tensor) for tensor in given)
+    key = ("batch norm", signature(x), *(tensor is None for tensor in given))
+    way = _WAYS[_TRIED.index(best_way(key, _TRIED, (physical(x), *affine)))]
+    return stacked(way(physical(x), (mean, var), affine, (training, momentum, eps)))
 
 
-def _side_by_side(
-    x: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    *settings: Any,
-) -> Tensor:
+_Pair = Sequence[Tensor | None]
+"""Something of each channel, [K, C], and something else; either may be missing."""
+
+
+def _side_by_side(x: Tensor, statistics: _Pair, affine: _Pair, settings: tuple[bool, float, float]) -> Tensor:
     """[K, N, C, …] as [N, K·C, …]."""
     whole = x.transpose(0, 1).flatten(1, 2)
-    statistics = (None if tensor is None else tensor.view(-1) for tensor in (mean, var))
-    affine = (None if tensor is None else tensor.reshape(-1) for tensor in (weight, bias))
-    result = F.batch_norm(whole, *statistics, *affine, *settings)
-    return result.view(len(result), len(x), -1, *result.shape[2:]).transpose(0, 1)
+    mean, var = (None if tensor is None else tensor.view(-1) for tensor in statistics)
+    weight, bias = (None if tensor is None else tensor.reshape(-1) for tensor in affine)
+    result = F.batch_norm(whole, mean, var, weight, bias, *settings)
+    # Laid out as the members' results would be: the bits of what comes next can depend on it.
+    return result.view(len(result), len(x), -1, *result.shape[2:]).transpose(0, 1).contiguous()
 
 
-def _by_members(
-    x: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    *settings: Any,
-) -> Tensor:
-    statistics = ([None] * len(x) if tensor is None else tensor.unbind() for tensor in (mean, var))
-    affine = ([None] * len(x) if tensor is None else members(tensor) for tensor in (weight, bias))
-    each = zip(members(x), *statistics, *affine)
-    return torch.stack([F.batch_norm(*one, *settings) for one in each])  # type: ignore[arg-type]
+def _by_members(x: Tensor, statistics: _Pair, affine: _Pair, settings: tuple[bool, float, float]) -> Tensor:
+    none = [None] * len(x)
+    means, variances = (none if tensor is None else tensor.unbind() for tensor in statistics)
+    weights, biases = (none if tensor is None else members(tensor) for tensor in affine)
+    each = zip(members(x), means, variances, weights, biases)
+    return torch.stack([F.batch_norm(*one, *settings) for one in each])
 
 
 def _tried(way: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
     """What batch normalisation gives, forwards and backwards, with fresh statistics."""
 
     def apply(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
-        mean, var = x.new_zeros(len(x), x.shape[2]), x.new_ones(len(x), x.shape[2])
+        statistics = (x.new_zeros(len(x), x.shape[2]), x.new_ones(len(x), x.shape[2]))
         with torch.enable_grad():
             wanted = [t.detach().clone().requires_grad_() for t in (x, weight, bias) if t is not None]
-            x, *affine = wanted
-            result = way(x, mean, var, *(affine or (None, None)), True, 0.1, 1e-5)
+            affine = wanted[1:] or (None, None)
+            result = way(wanted[0], statistics, affine, (True, 0.1, 1e-5))
             found = torch.autograd.grad(result, wanted, x.detach().roll(1, 0))
-            evaluated = way(x, mean, var, *(affine or (None, None)), False, 0.1, 1e-5)
-        return [result.detach(), mean, var, *found, evaluated.detach()]
+            evaluated = way(wanted[0], statistics, affine, (False, 0.1, 1e-5))
+        return [result.detach(), *statistics, *found, evaluated.detach()]
 
     return apply
 

@@ -106,6 +106,6 @@ def mse_loss(
     if special or reduction not in ("mean", "sum") or not is_stacked(outputs):
         return NotImplemented
     member = Tensor.size(targets)[1:] if is_stacked(targets) else Tensor.size(targets)
-    if Tensor.size(outputs)[1:] != member or Tensor.requires_grad.__get__(targets):
+    if Tensor.size(outputs)[1:] != member or targets.requires_grad:
         return NotImplemented
     return stacked(_SquaredError.apply(physical(outputs), physical(targets), reduction == "mean"))
