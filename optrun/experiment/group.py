@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from optrun.errors import Diverged, RunError
-from optrun.experiment.run import CHECKPOINT_SECONDS, Experiment
+from optrun.experiment.run import CHECKPOINT_SECONDS, SUMMARY_SECONDS, Experiment
 from optrun.fused.loop import Told, fit
 from optrun.fused.member import Member
 from optrun.fused.probe import Probe
 from optrun.fused.stack import Stack
+from optrun.fused.standing import WARM
 from optrun.fused.tensor import CannotFuse
 from optrun.runs import files
 from optrun.signals import StopRequest
@@ -37,8 +40,8 @@ KEPT = 0.75
 SAVING = 0.05
 """The part of the time that may go into checkpoints of `checkpoint_every: auto`."""
 
-WARM, RACE = 4, 12
-"""The steps of the stack between which it is timed, to be judged; the first few try out which kernels to use."""
+RACE = WARM + 12
+"""Steps of the stack after which it is judged."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Verdict:
     speed: float
     error: float
 
+    def described(self) -> dict[str, Any]:
+        """The verdict as environment.json has it."""
+        verified = "bitwise" if self.error == 0 else self.error
+        return {"members": self.members, "speed": self.speed, "verified": verified}
+
 
 Said = tuple[Experiment, Event | Left] | Verdict
 
@@ -73,8 +81,6 @@ class Group:
         self.directory, self.until, self.race = directory, until, race
         self.members: dict[Member, Experiment] = {}
         self._saved, self._saving = time.monotonic(), 0.0
-        self._warm = (0, 0.0)
-        """The steps taken, and the seconds that a member's share of them took, when the race began."""
         self._verdict: Verdict | None = None
 
     def add(self, experiment: Experiment) -> None:
@@ -86,6 +92,8 @@ class Group:
     def events(self) -> Generator[Said, None, None]:
         """Train all of them. Raises CannotFuse; what was trained until then is saved, unless nothing was."""
         members = list(self.members)
+        for experiment in self.members.values():
+            experiment.summary_seconds = SUMMARY_SECONDS * max(1, len(members) / 10)
         settings = numerics(threads=1, deterministic=members[0].spec.deterministic)
         with settings, StopRequest() as stop, contextlib.ExitStack() as left:
             for experiment in self.members.values():
@@ -131,14 +139,14 @@ class Group:
             else:
                 experiment.take(event)
                 yield experiment, event
-                if experiment.has_stopped_early:
-                    stack.leave(row)
-                    experiment.finish()
-                    yield experiment, Left("completed")
-                elif isinstance(event, Evaluated) and self._is_far_enough(experiment):
+                if isinstance(event, Evaluated) and self._is_far_enough(experiment):
                     stack.leave(row)
                     experiment.interrupt()
                     yield experiment, Left("paused")
+                elif experiment.has_stopped_early:
+                    stack.leave(row)
+                    experiment.finish()
+                    yield experiment, Left("completed")
         except RunError as error:  # its disk, say; the others go on
             if row in stack.present:
                 stack.leave(row)
@@ -157,11 +165,11 @@ class Group:
         elif time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._saving / SAVING):
             self._save(stack)
         standing = stack.standing
-        if standing.taken <= WARM:
-            self._warm = (standing.taken, standing.time)
-        elif self._verdict is None and (standing.taken >= RACE or not stack.present):
-            steps, seconds = standing.taken - self._warm[0], standing.time - self._warm[1]
-            self._verdict = Verdict(len(stack.members), probe.seconds_alone() * steps / seconds, probe.error)
+        if self._verdict is None and (standing.taken >= RACE or not stack.present):
+            speed = probe.seconds_alone() / standing.fastest if standing.taken > WARM else math.nan
+            self._verdict = Verdict(len(stack.members), speed, probe.error)
+            for experiment in self.members.values():
+                experiment.describe(fused=self._verdict.described())
             yield self._verdict
             if self.race and self._verdict.speed < 1:
                 raise CannotFuse(f"one after the other is {1 / self._verdict.speed:.1f} times as fast")

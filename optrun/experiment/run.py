@@ -35,7 +35,7 @@ from optrun.experiment.changes import (
     refuse_edits,
 )
 from optrun.experiment.summary import described, summarized
-from optrun.runs import checkpoint, environment, reader
+from optrun.runs import checkpoint, environment, files, reader
 from optrun.runs.layout import Layout, new_run_directory
 from optrun.runs.lock import Held, Lock
 from optrun.runs.record import Record
@@ -54,7 +54,7 @@ CHECKPOINT_SECONDS = 30.0
 """`checkpoint_every: auto`: seconds of training between two checkpoints."""
 
 SUMMARY_SECONDS = 0.5
-"""Between two summaries of a run that goes on."""
+"""Between two summaries of a run that goes on. Each replaces a file, which takes some file systems milliseconds."""
 
 
 class Experiment:
@@ -75,9 +75,11 @@ class Experiment:
         self.summary: dict[str, Any] = {}
         self.record: Record
         self._config_hash = spec.config_hash()
+        self._environment: dict[str, Any] = {}
         self._started = time.monotonic()
         self._wall_before = 0.0
         self._saved_time = 0.0
+        self.summary_seconds = SUMMARY_SECONDS
         self._summarized = -math.inf
         self._final: dict[str, float] = {}
 
@@ -104,7 +106,7 @@ class Experiment:
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
         run = cls(spec, state, batches, where, lock(where))
         run.record = Record(where, config=to_yaml(spec.resolved()))
-        run.record.environment(described(spec, state, imported, around))
+        run.describe(**described(spec, state, imported, around))
         run._summarize("running")
         return run
 
@@ -146,7 +148,7 @@ class Experiment:
             changes = run._changes(stored.environment, imported, force)
             run._restore()
             now = environment.resumed(stored.environment, state.step, sys.argv, changes)
-            run.record.environment({**now, **({"imports": list(imported)} if imported else {})})
+            run.describe(**now, **({"imports": list(imported)} if imported else {}))
             run._summarize("running")
         except BaseException:
             held.release()
@@ -166,8 +168,9 @@ class Experiment:
     def _restore(self) -> None:
         config = to_yaml(self.spec.resolved())
         if not checkpoint.exists(self.paths):
+            if files.size(self.paths.metrics):
+                self.notes.append("there is no checkpoint: the run starts over")
             self.record = Record(self.directory, config=config)
-            self.notes.append("there is no checkpoint: the run starts over")
             return
         saved, notes = checkpoint.load(self.paths)
         refuse_edits(self.paths.config, saved.get("config"), self.spec)
@@ -223,6 +226,11 @@ class Experiment:
 
     # What a run says ------------------------------------------------------------------------------------------------
 
+    def describe(self, **environment: Any) -> None:
+        """Write into environment.json what is to be said of how the run is trained, beside what stands there."""
+        self._environment |= environment
+        self.record.environment(self._environment)
+
     def take(self, event: Event) -> None:
         """Write down what the run says, and what is due with it. The state must be as it is after the event."""
         if isinstance(event, Stepped):
@@ -256,7 +264,7 @@ class Experiment:
             self.record.row(state.training_row())
         self.record.row(event.row)
         self._final = event.values
-        if time.monotonic() - self._summarized >= SUMMARY_SECONDS:
+        if time.monotonic() - self._summarized >= self.summary_seconds:
             self._summarize("running")
 
     def _checkpoint_is_due(self) -> bool:

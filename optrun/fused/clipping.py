@@ -33,7 +33,7 @@ class Bounds:
         """
         norms = None
         if self.measures:
-            of_each = [torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in each]
+            of_each = [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in each]
             norms = torch.linalg.vector_norm(torch.stack(of_each, 1), dim=1)
             if self._clips_norms:
                 self._scale(norms, whole)

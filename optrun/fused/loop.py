@@ -46,7 +46,7 @@ def fit(stack: Stack) -> Iterator[Told]:
         due = telling.rows()
         if due:
             standing.gather()
-        standing.time += (perf_counter() - started) / max(1, len(stack.present))
+        standing.took(perf_counter() - started, len(stack.present) or 1)
         for row in due:
             standing.settle(row)
             told.append((row, Stepped(members[row].state.step, telling.of(row))))

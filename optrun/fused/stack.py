@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import optrun.fused.rules  # noqa: F401  # fills the table that `Stacked` looks into
 from optrun.fused.clipping import Bounds
 from optrun.fused.member import Member
 from optrun.fused.optimizers import FUSED, Run, branches, run_of

@@ -6,6 +6,7 @@ Members take every step together, so what grows by the same amount for each is c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,10 @@ from torch import Tensor
 
 from optrun.fused.member import Member
 
-__all__ = ["Standing"]
+__all__ = ["WARM", "Standing"]
+
+WARM = 4
+"""Steps after which a stack is as fast as it will be."""
 
 
 class Standing:
@@ -24,6 +28,8 @@ class Standing:
         first = self.members[0].state
         self.batch, self.steps_per_epoch = first.batch, first.steps_per_epoch
         self.taken, self.samples, self.time = 0, 0, 0.0
+        self.fastest = math.inf
+        """Seconds of the fastest step, for each member; without the first few, which try out which kernels to use."""
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
         self._last_losses: list[float] = []
@@ -42,6 +48,13 @@ class Standing:
         self.taken += 1
         self.samples += samples
         self.batch = (self.batch + 1) % self.steps_per_epoch
+
+    def took(self, seconds: float, members: int) -> None:
+        """The step just taken took so many seconds, of which so many members have each their share."""
+        share = seconds / members
+        self.time += share
+        if self.taken > WARM:
+            self.fastest = min(self.fastest, share)
 
     def step_of(self, row: int) -> int:
         """Optimizer steps that a member has taken."""

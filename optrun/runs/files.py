@@ -26,6 +26,7 @@ __all__ = [
     "read",
     "remove",
     "reporting",
+    "size",
     "sync_directory",
     "temporary",
     "together",
@@ -270,6 +271,14 @@ def read(path: Path) -> bytes:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         _check_regular(file.fileno(), path)
         return file.read()
+
+
+def size(path: Path) -> int:
+    """Bytes of the file at `path`; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _check_regular(file: int, path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from optrun.runs import files
 from optrun.runs.lock import GroupLock
 from optrun.sweeps.tasks import Ended, GroupReport, GroupTask, Noted, Progressed, Refused, Task, Verified
 from optrun.sweeps.work import begun, failure, heard_warnings, trained
@@ -37,7 +39,8 @@ def train_group(group: GroupTask) -> Iterator[GroupReport]:
     with GroupLock(group.directory, names) as lock, heard_warnings() as sentences:
         try:
             while waiting:
-                for report in _tile(group, lock, waiting):
+                tile = _Tile(group, lock)
+                for report in itertools.chain(tile.filled(waiting), tile.heard()):
                     while sentences:
                         yield 0, Noted(sentences.pop(0))
                     yield report
@@ -45,39 +48,56 @@ def train_group(group: GroupTask) -> Iterator[GroupReport]:
             yield None, Refused(str(reason))
 
 
-def _tile(group: GroupTask, lock: GroupLock, waiting: deque[tuple[int, Task]]) -> Iterator[GroupReport]:
-    """Train as many of those that wait as fit into memory. Those that stand at one place of an epoch are one stack."""
-    from optrun.experiment.group import Group
-    from optrun.fused.memory import members_that_fit
-    from optrun.fused.tensor import CannotFuse
+class _Tile:
+    """As many of the trials that wait as fit into memory. Those that stand at one place of an epoch are one stack."""
 
-    stacks: dict[int, Group] = {}
-    numbers: dict[Experiment, int] = {}
-    most = len(waiting)
-    while waiting and len(numbers) < most:
-        number, task = waiting.popleft()
-        try:
-            experiment, notes = begun(task, lock=lock.member, apart=True)
-        except Exception as error:
-            yield number, Ended("failed", failure(task, error))
-            continue
-        for note in notes:
-            yield number, Noted(f"{task.directory.name}: {note}")
-        if experiment is None:
-            yield number, Ended("completed")
-        elif experiment.has_stopped_early:
-            yield from ((number, report) for report in trained(task, experiment))
-        else:
-            if not experiment.batches.in_memory:
-                raise CannotFuse("its examples are not in memory")
-            if not numbers:
-                most = members_that_fit(experiment.state, experiment.spec.dataset.batch_size, group.processes)
-            numbers[experiment] = number
-            place = experiment.state.batch
-            stacks.setdefault(place, Group(group.directory, until=task.until, race=group.race)).add(experiment)
-            yield number, _progress(experiment, {})
-    for stack in stacks.values():
-        yield from _heard(stack, numbers, group.tasks)
+    def __init__(self, group: GroupTask, lock: GroupLock) -> None:
+        self.group, self.lock = group, lock
+        self.numbers: dict[Experiment, int] = {}
+        self.stacks: dict[int, Group] = {}
+        self.most = len(group.tasks)
+
+    def filled(self, waiting: deque[tuple[int, Task]]) -> list[GroupReport]:
+        """Begin the runs of those that wait; returns what is to be reported of them. Raises CannotFuse."""
+        with files.together(self.group.directory):
+            return list(self._begin(waiting))
+
+    def _begin(self, waiting: deque[tuple[int, Task]]) -> Iterator[GroupReport]:
+        while waiting and len(self.numbers) < self.most:
+            number, task = waiting.popleft()
+            try:
+                experiment, notes = begun(task, lock=self.lock.member, apart=True)
+            except Exception as error:
+                yield number, Ended("failed", failure(task, error))
+                continue
+            for note in notes:
+                yield number, Noted(f"{task.directory.name}: {note}")
+            if experiment is None:
+                yield number, Ended("completed")
+            elif experiment.has_stopped_early:
+                yield from ((number, report) for report in trained(task, experiment))
+            else:
+                self._join(number, task, experiment)
+                yield number, _progress(experiment, {})
+
+    def _join(self, number: int, task: Task, experiment: Experiment) -> None:
+        from optrun.experiment.group import Group
+        from optrun.fused.memory import members_that_fit
+        from optrun.fused.tensor import CannotFuse
+
+        if not experiment.batches.in_memory:
+            raise CannotFuse("its examples are not in memory")
+        if not self.numbers:
+            batch_size = experiment.spec.dataset.batch_size
+            self.most = members_that_fit(experiment.state, batch_size, self.group.processes)
+        self.numbers[experiment] = number
+        stack = Group(self.group.directory, until=task.until, race=self.group.race)
+        self.stacks.setdefault(experiment.state.batch, stack).add(experiment)
+
+    def heard(self) -> Iterator[GroupReport]:
+        """Train them, and report."""
+        for stack in self.stacks.values():
+            yield from _heard(stack, self.numbers, self.group.tasks)
 
 
 def _heard(stack: Group, numbers: dict[Experiment, int], tasks: tuple[Task, ...]) -> Iterator[GroupReport]:

@@ -34,7 +34,7 @@ class Packing:
     def pieces(self, vectors: Tensor) -> list[Tensor]:
         """Views of [..., length] in the shapes of the tensors, [..., *shape]."""
         cut = vectors.split(self._sizes, dim=-1)[::2]
-        return [piece.unflatten(-1, shape) for piece, shape in zip(cut, self.shapes)]
+        return [piece.view((*piece.shape[:-1], *shape)) for piece, shape in zip(cut, self.shapes)]
 
     def joined(self, tensors: Sequence[Tensor]) -> Tensor:
         """A new vector of these tensors."""

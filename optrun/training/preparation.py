@@ -52,23 +52,26 @@ def prepare_run(
     The model is built right after the seeding, so that its weights are those of `torch.manual_seed(seed)` followed by
     the model's constructor. If not `to_train`, a large model has shapes only, on torch's meta device, so that judging
     it takes neither time nor memory. With `apart` the optimizers work on the parameters one by one, as somebody who
-    stacks them needs. Raises ConfigError.
+    stacks them needs, and what a sweep has judged before is not judged again. Raises ConfigError.
     """
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
             device = resolve_device(spec.device)
         data = data or load_data(spec)
-        feasibility.judge_data(spec, data)
+        if not apart:
+            feasibility.judge_data(spec, data)
         dtype = dtype_of(spec.precision)
         seed_everything(spec.seed)
         with located(spec, "model"):
             make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
             model = sized(spec.model.name, make, data, to_train=to_train)
-            feasibility.judge_model(spec, model, data)
+            if not apart:
+                feasibility.judge_model(spec, model, data)
         model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
         with located(spec, "loss"):
             criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
-            feasibility.judge_loss(spec, data, criterion, device, dtype)
+            if not apart:
+                feasibility.judge_loss(spec, data, criterion, device, dtype)
         place = Placement(device, dtype)
         ready = _placed(data, place)
         batches = _batches(spec, ready, criterion, place)
@@ -99,11 +102,13 @@ def prepare_run(
 def _optimizer_and_schedule(
     spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int, apart: bool
 ) -> tuple[Stepper, Schedule]:
-    feasibility.judge_optimizer(spec, model, device)
+    if not apart:
+        feasibility.judge_optimizer(spec, model, device)
     choice = unfused(spec.optimizer) if is_weightless(model) else spec.optimizer
     with located(spec, "optimizer"):
         built = optimizers.build(choice, model)
-    feasibility.judge_schedule(spec, built, total, steps_per_epoch)
+    if not apart:
+        feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
     parameters = [p for p in model.parameters() if p.requires_grad]
