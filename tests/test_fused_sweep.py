@@ -18,9 +18,11 @@ from sweeping import BASE, metrics, optrun, statuses, write_sweep, written
 from test_sweep_crashes import is_so_far, rows_in, running, started, wait_until
 
 from optrun.config.sweep import load_sweep
+from optrun.experiment import Experiment
 from optrun.fused.grouping import cannot_fuse
 from optrun.runs.layout import Layout
 from optrun.runs.reader import read
+from optrun.sweeps import Sweep
 
 GRID = {
     "optimizer": [{"name": "SGD", "momentum": 0.9}, {"name": "Adam"}, {"name": "NAdam"}],
@@ -183,6 +185,22 @@ def test_a_worker_killed_once(undisturbed: dict[str, Any], tmp_path: Path) -> No
     assert driver.returncode == 0, said
     assert "4 trials train as one: its process was killed by signal 9" in said
     assert metrics(sweep) == undisturbed
+
+
+def test_members_that_stand_at_different_places(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """Of eight runs that were left after 3, 5, 9 and 15 steps (6 are an epoch), some can go on as one."""
+    path = write_sweep(tmp_path, SLOW, grid=RATES)
+    sweep = Sweep(load_sweep(path), tmp_path / "runs")
+    for trial, steps in zip(sweep.plan(), (3, 9, 15, 3, 9, 5, 3, 9)):
+        events = Experiment.new(trial.spec, directory=trial.directory).events()
+        for event in events:
+            if event.step == steps:
+                break
+        events.close()
+    done = fused(tmp_path, path)
+    assert done.returncode == 0, done.stderr
+    assert engines(tmp_path / "runs" / "s") == {"fused", "loop"}
+    assert metrics(tmp_path / "runs" / "s") == undisturbed
 
 
 def test_a_signal_checkpoints_all_of_them(undisturbed: dict[str, Any], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from optrun.errors import NotARun, RunError, RunLocked
 from optrun.runs import environment, files, reader
 from optrun.runs.layout import is_run, new_run_directory
-from optrun.runs.lock import Lock, is_locked
+from optrun.runs.lock import GroupLock, Lock, is_locked, sweep_up
 from optrun.runs.record import Record, strict_json
 
 CALLS = [name for name in vars(files.System) if not name.startswith("_")]
@@ -768,6 +768,44 @@ def test_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
     for process, connection in onlookers:
         connection.send("enough")
         process.join()
+
+
+def _hold_group(directory: Path, connection: Connection) -> None:
+    with GroupLock(directory, ["a", "b"]):
+        connection.send("held")
+        signal.pause()
+
+
+def test_a_group_holds_the_locks_of_its_runs(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    with GroupLock(tmp_path, ["a", "b"]) as group, group.member(tmp_path / "a"), group.member(tmp_path / "b"):
+        assert [is_locked(tmp_path / name) for name in "abc"] == [True, True, False]
+        with pytest.raises(RunLocked, match=rf"{tmp_path}/a is in use by process {os.getpid()} on .*; wait for it, or"):
+            Lock(tmp_path / "a")
+        with GroupLock(tmp_path, ["b", "c"]) as other, pytest.raises(RunLocked, match="/b is in use by process"):
+            other.member(tmp_path / "b")
+        with Lock(tmp_path / "c"), pytest.raises(RunLocked, match="/c is in use by another process"):
+            group.member(tmp_path / "c")
+    assert not any(is_locked(tmp_path / name) for name in "abc")
+    with Lock(tmp_path / "a"):
+        assert list((tmp_path / ".groups").iterdir()) == []
+
+
+def test_a_killed_group_holds_nothing_and_is_swept_up(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    ours, theirs = processes.Pipe()
+    process = processes.Process(target=_hold_group, args=(tmp_path, theirs))
+    process.start()
+    assert ours.recv() == "held"
+    sweep_up(tmp_path)
+    assert is_locked(tmp_path / "a")
+    process.kill()
+    process.join()
+    assert not is_locked(tmp_path / "a")
+    Lock(tmp_path / "a").release()
+    sweep_up(tmp_path)
+    assert list((tmp_path / ".groups").iterdir()) == []
 
 
 # --- environment -----------------------------------------------------------------------------------------------------

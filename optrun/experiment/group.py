@@ -30,7 +30,7 @@ from optrun.runs import files
 from optrun.signals import StopRequest
 from optrun.training.events import Evaluated, Event, Stepped
 from optrun.training.numerics import numerics
-from optrun.training.randomness import generator_states
+from optrun.training.randomness import generator_states, restore_generators
 
 __all__ = ["Group", "Left", "Verdict"]
 
@@ -88,6 +88,15 @@ class Group:
         experiment.engine = "fused"
         member = Member(experiment.spec, experiment.state, experiment.batches, generator_states())
         self.members[member] = experiment
+
+    def only(self) -> Experiment | None:
+        """The run, if it is the only one and is to train alone, with the generators where they stood."""
+        if len(self.members) > 1:
+            return None
+        ((member, experiment),) = self.members.items()
+        restore_generators(member.random)
+        experiment.engine = "loop"
+        return experiment
 
     def events(self) -> Generator[Said, None, None]:
         """Train all of them. Raises CannotFuse; what was trained until then is saved, unless nothing was."""

@@ -108,8 +108,9 @@ class GroupLock:
 
     def member(self, directory: Path) -> Held:
         """The lock of a run of the group. Raises RunLocked if another process works on the run."""
-        if _own_is_taken(directory):
-            raise RunLocked(f"{directory} is in use by another process; wait for it, or stop it")
+        holder = "another process" if _own_is_taken(directory) else _group_of(directory, besides=self.path)
+        if holder is not None:
+            raise RunLocked(f"{directory} is in use by {holder}; wait for it, or stop it")
         return _Member()
 
     def release(self) -> None:
@@ -117,6 +118,7 @@ class GroupLock:
         if self._file >= 0:
             with suppress(OSError):
                 os.unlink(self.path)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             self._close()
 
     def _close(self) -> None:
@@ -170,15 +172,15 @@ def _own_is_taken(directory: Path) -> bool:
         os.close(file)
 
 
-def _group_of(directory: Path) -> str | None:
-    """Who trains the run in `directory` in a group, if anybody does."""
+def _group_of(directory: Path, besides: Path | None = None) -> str | None:
+    """Who trains the run in `directory` in a group, if anybody does, `besides` the one with that file."""
     groups = SweepLayout(directory.parent).groups
     try:
         paths = list(os.scandir(groups))
     except OSError:
         return None
     for path in paths:
-        file = _to_look_at(Path(path))
+        file = _to_look_at(Path(path)) if Path(path) != besides else None
         if file is None:
             continue
         try:

@@ -103,11 +103,9 @@ class _Tile:
 def _heard(stack: Group, numbers: dict[Experiment, int], tasks: tuple[Task, ...]) -> Iterator[GroupReport]:
     from optrun.experiment.group import Left, Verdict
 
-    if len(stack.members) == 1:
-        (experiment,) = stack.members.values()
-        number = numbers[experiment]
-        experiment.engine = "loop"
-        yield from ((number, report) for report in trained(tasks[number], experiment))
+    if (only := stack.only()) is not None:
+        number = numbers[only]
+        yield from ((number, report) for report in trained(tasks[number], only))
         return
     between = max(_BETWEEN_REPORTS, len(stack.members) / _REPORTS)
     values: dict[Experiment, dict[str, Any]] = {}
