@@ -15,9 +15,12 @@ __all__ = ["Streams", "streams"]
 
 class Streams:
     """The streams of a stack's members, given as states of torch's generator. Members whose streams are in the same
-    state (the same seed, the same number of steps) draw the same numbers for ever, hence once for all of them."""
+    state (the same seed, the same number of steps) draw the same numbers, hence once for all of them."""
 
     def __init__(self, states: Sequence[Tensor]) -> None:
+        self._share(states)
+
+    def _share(self, states: Sequence[Tensor]) -> None:
         alike: dict[bytes, list[int]] = {}
         for member, state in enumerate(states):
             alike.setdefault(state.numpy().tobytes(), []).append(member)
@@ -51,26 +54,24 @@ class Streams:
         """Within the block, calling what it gives makes torch's own generator that of a member; afterwards everybody's
         stream is where it was left."""
         own = torch.get_rng_state()
-        before = [generator.get_state() for generator in self._generators]
-        after: dict[int, Tensor] = {}
-        latest: list[int] = []
+        states = [self.state(member) for member in range(len(self._of))]
+        turn: list[int] = []
 
         def leave() -> None:
-            for member in latest:
-                after[self._of[member]] = torch.get_rng_state()
+            for member in turn:
+                states[member] = torch.get_rng_state()
 
         def turn_to(member: int) -> None:
             leave()
-            latest[:] = [member]
-            torch.set_rng_state(before[self._of[member]])
+            turn[:] = [member]
+            torch.set_rng_state(states[member])
 
         try:
             yield turn_to
             leave()
         finally:
             torch.set_rng_state(own)
-        for number, state in after.items():
-            self._generators[number].set_state(state)
+        self._share(states)  # how many numbers some functions draw depends on what they are given
 
 
 _current: Streams | None = None

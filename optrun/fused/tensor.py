@@ -117,13 +117,13 @@ def each_member(
         raise CannotFuse(f"the model looks at a number with {name.strip('_')}, which is not the same for every member")
     if name.endswith("_") and not name.startswith("__"):
         raise CannotFuse(f"there is no rule for {name}, which writes into its argument")
-    count = next(Tensor.size(value, 0) for value in _tensors((arguments, settings)))
+    # What was one tensor stays one: some functions ask whether `key is value`.
+    apart = {id(value): members(value) for value in _tensors((arguments, settings))}
     results = []
-    for member in range(count):
-        taken: dict[int, Tensor] = {}
+    for member in range(len(next(iter(apart.values())))):
         if turn_to is not None:
             turn_to(member)
-        results.append(function(*_of(arguments, member, taken), **_of(settings, member, taken)))
+        results.append(function(*_of(arguments, member, apart), **_of(settings, member, apart)))
     return _together(name, results)
 
 
@@ -137,16 +137,14 @@ def _tensors(value: Any) -> Iterator[Stacked]:
         yield from _tensors(list(value.values()))
 
 
-def _of(value: Any, member: int, taken: dict[int, Tensor]) -> Any:
-    """An argument as one member has it. What was one tensor stays one: some functions ask whether `key is value`."""
+def _of(value: Any, member: int, apart: Mapping[int, Sequence[Tensor]]) -> Any:
+    """An argument as one member has it."""
     if isinstance(value, Stacked):
-        if id(value) not in taken:
-            taken[id(value)] = alone(Tensor.select(value, 0, member))
-        return taken[id(value)]
+        return apart[id(value)][member]
     if isinstance(value, list | tuple):
-        return type(value)(_of(item, member, taken) for item in value)
+        return type(value)(_of(item, member, apart) for item in value)
     if isinstance(value, Mapping):
-        return {key: _of(item, member, taken) for key, item in value.items()}
+        return {key: _of(item, member, apart) for key, item in value.items()}
     return value
 
 

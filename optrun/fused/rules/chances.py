@@ -19,14 +19,18 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
     """torch's own three lines (aten/src/ATen/native/Dropout.cpp): bernoulli_, div_, mul."""
     if not training or p == 0:
         return x
-    if inplace or p == 1:
+    if p == 1:
         return NotImplemented
     noise = torch.empty_like(x, memory_format=torch.contiguous_format).as_subclass(Tensor)
     for generator, who in streams().each():
         drawn = noise[int(who[0])].bernoulli_(1 - p, generator=generator)
         if len(who) > 1:
             noise.index_copy_(0, who, drawn.expand(len(who), *drawn.shape))
-    return stacked(x * noise.div_(1 - p))
+    noise.div_(1 - p)
+    if inplace:
+        Tensor.mul_(x, noise)
+        return x
+    return stacked(x * noise)
 
 
 def _one_by_one(function: Any) -> Callable[..., Any]:

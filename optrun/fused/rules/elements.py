@@ -2,8 +2,9 @@
 
 What one IEEE operation gives does not depend on where in a tensor an element stands: those of EXACT are the same for a
 stack as for its members. A function that takes several operations (`exp`, `gelu`) does: torch computes the bulk of a
-tensor in blocks of vector registers and the rest element by element, and the two need not round alike. A stack then
-agrees with its members where their tensors consist of whole blocks, forwards and backwards; else each is asked alone.
+tensor in blocks of vector registers and the rest element by element, and the two need not round alike, nor treat what
+is not a number alike (`relu6`). A stack then agrees with its members where their tensors consist of whole blocks,
+forwards and backwards; else each is asked alone.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ __all__ = ["aligned"]
 
 EXACT = (
     *("__neg__", "abs", "ceil", "clamp", "clamp_max", "clamp_min", "clone", "contiguous", "detach", "double", "float"),
-    *("floor", "hardshrink", "hardtanh", "leaky_relu", "neg", "relu", "relu6", "round", "sign", "softshrink", "sqrt"),
+    *("floor", "leaky_relu", "neg", "relu", "round", "sign", "sqrt"),
 )
 ROUNDED = (
-    *("celu", "cos", "elu", "erf", "exp", "expm1", "gelu", "hardsigmoid", "hardswish", "log", "log1p", "logsigmoid"),
-    *("mish", "reciprocal", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "softsign", "square", "tanh"),
-    *("tanhshrink",),
+    *("celu", "cos", "elu", "erf", "exp", "expm1", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh"),
+    *("log", "log1p", "logsigmoid", "mish", "reciprocal", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin"),
+    *("softplus", "softshrink", "softsign", "square", "tanh", "tanhshrink"),
 )
 EXACT_OF_TWO = ("add", "div", "maximum", "minimum", "mul", "sub", "true_divide")
-OPERATORS = ("add", "mul", "radd", "rmul", "rsub", "sub", "truediv")
-IN_PLACE = ("add_", "div_", "mul_", "relu_", "sub_", "zero_", "__iadd__", "__isub__", "__imul__", "__itruediv__")
+IN_PLACE = ("add_", "div_", "mul_", "relu_", "sub_", "zero_")
 
 BLOCK = 32
 """Elements that torch computes at a time: two registers of sixteen floats, in AVX-512; other processors have less."""
@@ -90,12 +90,12 @@ def aligned(value: Any, rank: int) -> Any:
 def _enter(places: tuple[Any, ...], names: tuple[str, ...], make: Callable[..., Any], *more: Any) -> None:
     for place in places:
         for name in names:
-            if (function := getattr(place, name, None)) is not None:
+            if callable(function := getattr(place, name, None)):  # torch.float is a type
                 RULES[function] = make(function, *more)
 
 
 _enter((torch, Tensor, F, torch._C._nn), EXACT, _of_one, True)
 _enter((torch, Tensor, F, torch._C._nn, torch.special), ROUNDED, _of_one, False)
 _enter((torch, Tensor), EXACT_OF_TWO, _of_two)
-_enter((Tensor,), tuple(f"__{name}__" for name in OPERATORS), _of_two)
+_enter((Tensor,), ("__rsub__",), _of_two)
 _enter((torch, Tensor), IN_PLACE, _in_place)

@@ -43,7 +43,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     if not is_stacked(weight) or Tensor.dim(weight) != 3 or (bias is not None and not is_stacked(bias)):
         return NotImplemented
     count, features = Tensor.size(weight, 0), Tensor.size(x, -1)
-    leading = Tensor.size(x)[1:-1] if is_stacked(x) else Tensor.size(x)[:-1]
+    one = physical(x)[0] if is_stacked(x) else x
+    if one.dim() < 2 or (one.dim() > 2 and not one.is_contiguous()):
+        return NotImplemented  # torch then multiplies in another way (aten/src/ATen/native/Linear.cpp)
+    leading = one.shape[:-1]
     if is_stacked(x):
         rows = Tensor.reshape(x, (count, -1, features))
     else:
