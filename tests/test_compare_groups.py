@@ -88,13 +88,16 @@ def test_runs_sweeps_and_globs_may_be_mixed_and_none_counts_twice(tmp_path: Path
 
 
 def test_of_two_runs_with_one_seed_the_one_that_ended_counts_then_the_newer(tmp_path: Path) -> None:
-    write_run(tmp_path / "r-20260101-000000-aaaa", [0.1])
-    newer = write_run(tmp_path / "r-20260102-000000-aaaa", [0.2])
-    write_run(tmp_path / "r-20260103-000000-aaaa", [0.3], status="interrupted")
+    """The newer is the one that was started later, whatever it is called."""
+    for name, value, started in [("b", 0.1, "2026-01-01T00:00:00+02:00"), ("a", 0.2, "2025-12-31T23:00:00+00:00")]:
+        path = write_run(tmp_path / f"{name}-20260101-000000-aaaa", [value])
+        (path / "environment.json").write_text(json.dumps({"started": started}))
+    write_run(tmp_path / "c-20260103-000000-aaaa", [0.3], status="interrupted")
     found = optrun.compare(tmp_path)
     assert found.groups[0].values == (0.2,)
+    newer = tmp_path / "a-20260101-000000-aaaa"
     assert [each.reason for each in found.skipped if "repeats" in each.reason] == [
-        f"it repeats the configuration and seed of {newer}"
+        f"it repeats the configuration and seed of another run ({newer})"
     ] * 2
 
 

@@ -98,7 +98,7 @@ def _thinned(its: Band) -> Band:
 def rates(found: Comparison) -> Picture | None:
     """The learning rate of each step; None where all groups keep it as it is."""
     groups = _best(found)
-    bands = [_thinned(bands_over([each.group.outcomes[0].curve("lr")])) for each in groups]
+    bands = [_thinned(bands_over([each.group.outcomes[0].history.curve("lr")])) for each in groups]
     if not any(min(its.mean) < max(its.mean) for its in bands if its.xs):
         return None
     values = [value for its in bands for value in its.mean]

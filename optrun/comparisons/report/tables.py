@@ -43,7 +43,7 @@ def ranking_table(found: Comparison) -> Markup:
 
 
 def _ranked(each: Compared) -> list[str | Markup]:
-    verdict = wording.verdict(each)
+    verdict = each.verdict
     return [
         each.group.label,
         wording.mean(each),
@@ -55,7 +55,7 @@ def _ranked(each: Compared) -> list[str | Markup]:
         wording.seeds_wanted(each),
         str(each.n),
         wording.between(each.ci95),
-        *(wording.or_diverged(value, each) for value in (each.best, each.median, each.worst)),
+        *(wording.of_one_run(value, each) for value in (each.best, each.median, each.worst)),
     ]
 
 
