@@ -25,16 +25,16 @@ def find(paths: Iterable[str | Path], runs_dir: Path) -> list[Run]:
     No paths: all runs in `runs_dir`, which may be missing. What exists and is no directory holds no runs: a shell's
     glob names every file of a sweep. Raises NoRunsYet where nothing holds any, NotARun for what does not exist.
     """
-    paths = list(map(str, paths))
-    if not paths:
+    words = list(map(str, paths))
+    if not words:
         return _read_all(runs_in(runs_dir))
     found: dict[str, Path] = {}
-    for text in paths:
+    for text in words:
         matches = _matches(text) or _matches(os.path.join(runs_dir, text)) or [_named_or_near(text, runs_dir)]
         for directory in (run for match in matches for run in runs_in(match)):
             found.setdefault(os.path.realpath(directory), directory)
     if not found:
-        raise NoRunsYet(f"there are no runs in {', '.join(paths)}")
+        raise NoRunsYet(f"there are no runs in {', '.join(words)}")
     return _read_all(found.values())
 
 
