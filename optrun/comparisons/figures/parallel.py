@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["parallel"]
 
 FEWEST, MOST, MOST_AXES = 4, 300, 7
-SHADES = ((0, 0.2), (0, 0.35), (0, 0.55), (0, 0.8), (1, 0.95))
-"""Series whose colour is taken, and opacity, from the worst fifth to the best, which stands out."""
+SHADES = ((0, 0.2), (0, 0.35), (0, 0.55), (0, 0.8), (2, 1.0))
+"""Series whose colour is taken, and opacity, from the worst fifth to the best, which is green as leaders are."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def parallel(found: Comparison) -> Picture | None:
         key="parallel",
         title=f"every setting and its {found.metric}",
         caption=f"A line is a setting ({len(known)} of {len(found.points)}); on the right is its mean over seeds. The "
-        "best fifth is orange, the others are the paler the worse they are.",
+        "best fifth is green, the others are the paler the worse they are.",
         draw=lambda ax: _draw(ax, scales, lines, means, found),
         size=(max(4.8, 1.25 * (len(keys) + 1)), 3.2),
+        wide=True,
     )
 
 
