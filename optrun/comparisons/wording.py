@@ -29,19 +29,19 @@ _DUST = 1e-9
 """Beside numbers that are not so small, this is rounding."""
 
 
-def alike(*values: float) -> list[str]:
-    """Numbers of one cell in one style: with the same decimals, or the same power of ten.
+def alike(*values: float, smallest: float = _SMALLEST) -> list[str]:
+    """Numbers of one cell in one style: with the same decimals, or the same power of ten where all are smaller.
 
     Five digits of the largest, or as many more as it takes to show a spread that is small beside it.
     """
     largest = max(map(abs, values))
-    if largest and not _SMALLEST <= largest < _LARGEST:
+    if largest and not smallest <= largest < _LARGEST:
         exponent = math.floor(math.log10(largest))
         return [f"{_scaled(value, exponent):.3f}".replace("-", "−") + f"e{exponent}" for value in values]
     decimals = 4 - min(max(math.floor(math.log10(largest)) if largest else 0, 0), 4)
-    smallest = min((abs(value) for value in values if abs(value) > _DUST), default=1.0)
-    if smallest < 0.5 * 10.0**-decimals:
-        decimals = -math.floor(math.log10(smallest))
+    least = min((abs(value) for value in values if abs(value) > _DUST), default=1.0)
+    if least < 0.5 * 10.0**-decimals:
+        decimals = -math.floor(math.log10(least))
     return [f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−") for value in values]
 
 
@@ -99,7 +99,8 @@ def difference_interval(each: Compared) -> str:
 
 
 def _signed(*values: float) -> list[str]:
-    return [f"+{text}" if value > 0 else text for value, text in zip(values, alike(*values))]
+    """Differences, with the decimals of what they are differences of."""
+    return [f"+{text}" if value > 0 else text for value, text in zip(values, alike(*values, smallest=5e-5))]
 
 
 def p_value(each: Compared) -> str:

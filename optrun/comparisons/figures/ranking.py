@@ -37,14 +37,14 @@ def ranking(found: Comparison) -> Picture | None:
         caption="Mean over seeds (dot), its 95 % interval (line) and each run (pale). Green is what the others are "
         f"compared with, orange is worse, blue is better, grey is not distinguishable from it or not tested.{few}",
         draw=lambda ax: _draw(ax, groups, labels),
-        size=(6.4, 0.8 + 0.1 * len(groups) + 0.14 * lines),
+        size=(8.8, 0.8 + 0.1 * len(groups) + 0.14 * lines),
         wide=True,
     )
     narrow = replace(
         wide,
         key="ranking-narrow",
         draw=lambda ax: _draw(ax, groups, labels, beside=False),
-        size=(3.6, 0.8 + 0.2 * len(groups) + 0.16 * lines),
+        size=(3.4, 0.8 + 0.2 * len(groups) + 0.16 * lines),
     )
     return replace(wide, narrow=narrow)
 
