@@ -24,6 +24,8 @@ __all__ = ["History", "torn"]
 _NUMBERS = b"0123456789.+-"
 _TAIL = 4096
 """Bytes at the end of a file that hold the last row, nearly always."""
+_PROBE, _DENSE = 16384, 500
+"""A metric that the beginning of a file has oftener than every so many bytes is taken out of its text."""
 
 Curve = tuple["array[float]", "array[float]"]
 """Steps, and the values there, NaN among them."""
@@ -104,21 +106,20 @@ class History:
         except OSError as error:
             raise Damaged(f"metrics.jsonl cannot be read: {error.strerror}") from None
         data = data[: data.rfind(b"\n") + 1]
-        lines, skeletons = data.split(b"\n"), data.translate(None, _NUMBERS).split(b"\n")
-        for skeleton in {*skeletons[:-1]}:
+        skeletons = data.translate(None, _NUMBERS).split(b"\n")[:-1]
+        for skeleton in {*skeletons}:
             number = skeletons.index(skeleton)
-            if reader.row_of(lines[number]) is None:
+            if reader.row_of(data.split(b"\n", number + 1)[number]) is None:
                 raise Damaged(number + 1)
         return data
 
 
 def _curve(data: bytes, metric: str) -> Curve:
     key = json.dumps(metric).encode() + b": "
-    count = data.count(key)
-    if 4 * count > data.count(b"\n"):
+    if data.count(key, 0, _PROBE) > min(len(data), _PROBE) / _DENSE:
         found = re.findall(rb'\{"step": ([0-9]+),.*?' + re.escape(key) + rb'"?([^,}"]+)', data)
         with suppress(ValueError):  # null, a list, or a number that is none
-            if len(found) == count:
+            if len(found) == data.count(key):
                 steps, values = zip(*found)
                 return array("d", map(float, steps)), array("d", map(float, values))
     rows = [row for row in _rows_with(data, metric) if isinstance(row.get(metric), int | float)]
