@@ -16,23 +16,26 @@ import numpy as np
 from benchmarks.calibration import CORRELATION, PLANTED, SIZES, Array, as_groups, draw
 from optrun.comparisons.statistics import Standings, ranking, standings
 
-__all__ = ["ANOTHER", "TRIED", "TRIED_KINDS", "best_of_each", "measure_merged", "merged_claims", "merged_planted"]
+__all__ = ["AS_ONE", "TRIED", "TRIED_KINDS", "best_of_each", "measure_merged", "merged_claims", "merged_planted"]
 
 TRIED = ((10, 1), (10, 10), (30, 1), (4, 4, 4))
 """How many settings each group has."""
-ANOTHER = "by another metric"
-TRIED_KINDS = ("normal", "skewed", "collapsing", "unequal spreads", "diverging", ANOTHER)
-"""Of `KINDS`; and normal values, of which the settings were chosen by a metric that is correlated with them at 0.5."""
+ANOTHER, AS_ONE = "normal, chosen by another metric", "normal, as if one had been tried"
+TRIED_KINDS = ("normal", "skewed", "collapsing", "unequal spreads", "diverging", ANOTHER, AS_ONE)
+"""Of `KINDS`; and normal values whose settings were chosen by a metric that is correlated with them at 0.5, or of which
+p is not corrected for the settings that were tried."""
 
 
-def best_of_each(values: Array, tried: Sequence[int], same_seeds: bool, judge: Array) -> tuple[list[int], Standings]:
+def best_of_each(
+    values: Array, tried: Sequence[int], same_seeds: bool, judge: Array, *, as_one: bool = False
+) -> tuple[list[int], Standings]:
     """The setting that each group is represented by, best by the values of `judge`, and how they stand."""
     every, judged = as_groups(values, same_seeds), as_groups(judge, same_seeds)
     ends = list(itertools.accumulate(tried))
     groups = [range(end - count, end) for end, count in zip(ends, tried)]
     best = [group[ranking([judged[index] for index in group], "max")[0]] for group in groups]
     unchosen = [[every[index] for index in group if index != chosen] for group, chosen in zip(groups, best)]
-    return best, standings([every[index] for index in best], "max", unchosen=unchosen)
+    return best, standings([every[index] for index in best], "max", unchosen=() if as_one else unchosen)
 
 
 def merged_claims(
@@ -41,11 +44,12 @@ def merged_claims(
     """In how many studies of equal settings a difference between groups is claimed."""
     claimed = 0
     for _ in range(studies):
-        values = judge = draw("normal" if kind == ANOTHER else kind, sum(tried), n, same_seeds, random)
+        drawn = "normal" if kind in (ANOTHER, AS_ONE) else kind
+        values = judge = draw(drawn, sum(tried), n, same_seeds, random)
         if kind == ANOTHER:
             own = draw("normal", sum(tried), n, same_seeds, random)
             judge = CORRELATION * values + math.sqrt(1 - CORRELATION**2) * own
-        _, found = best_of_each(values, tried, same_seeds, judge)
+        _, found = best_of_each(values, tried, same_seeds, judge, as_one=kind == AS_ONE)
         claimed += any(group.verdict in ("better", "worse") for group in found.groups)
     return claimed
 
