@@ -116,7 +116,12 @@ def measure(sizes: Sequence[int], repeat: int, rival_python: str) -> dict[str, A
 
 def _programs(runs: Path, size: int, rival_python: str, folder: Path) -> dict[str, list[str]]:
     optrun = [sys.executable, "-m", "optrun", "compare", "--runs-dir", str(runs), "--quiet"]
-    programs = {"optrun compare": optrun, "optrun compare --json": [*optrun, "--json"]}
+    programs = {
+        "optrun compare": optrun,
+        "optrun compare --json": [*optrun, "--json"],
+        "optrun compare --metric val/loss": [*optrun, "--metric", "val/loss"],
+        "optrun compare --metric train/loss": [*optrun, "--metric", "train/loss"],
+    }
     rival = functools.partial(_rival, rival_python)
     if _has(rival_python, "pandas"):
         programs["pandas"] = rival("pandas_runs", str(runs))

@@ -138,3 +138,13 @@ def test_every_file_is_read_once(tmp_path: Path, metric: str, monkeypatch: pytes
     monkeypatch.setattr(files, "read", counting)
     as_json(optrun.compare(tmp_path, metric=metric))
     assert len(read) == len(set(read)) == 3
+
+
+def test_where_no_file_is_whole_that_is_said_of_the_metric(tmp_path: Path) -> None:
+    for seed in range(2):
+        path = write_run(tmp_path / f"r-{seed}", [0.5, 0.6], seed=seed, metric="train/loss") / "metrics.jsonl"
+        path.write_bytes(b"{}\n" + path.read_bytes())
+    with pytest.raises(
+        UsageError, match=r"no run has train/loss; .*r-0: metrics.jsonl is damaged \(line 1 is no row\)"
+    ):
+        optrun.compare(tmp_path, metric="train/loss", mode="min")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optrun.comparisons.choosing import baseline_of, direction, kept, key_of, tuning_metric, unknown_metric
-from optrun.comparisons.comparison import Comparison, compared
+from optrun.comparisons.comparison import Compared, Comparison, compared, reference_of
 from optrun.comparisons.defaults import with_defaults
 from optrun.comparisons.grouping import Group, labelled, merged, points_of
 from optrun.comparisons.outcomes import At, Outcome, Skipped, collect, judged
@@ -16,7 +16,7 @@ from optrun.comparisons.provenance import mixtures
 from optrun.comparisons.sentences import conclusion, notes
 from optrun.comparisons.statistics import Mode
 from optrun.config.labels import brief, counted
-from optrun.errors import NoRunsYet, UsageError
+from optrun.errors import NoRunsYet, NotARun, UsageError
 
 __all__ = ["compare"]
 
@@ -44,8 +44,7 @@ def compare(
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     outcomes, skipped = collect(listed, Path(runs_dir))
     if not outcomes:
-        why = f"; {skipped[0].path}: {skipped[0].reason}" if skipped else ""
-        raise NoRunsYet(f"there are no runs to compare in {', '.join(map(str, listed)) or runs_dir}{why}")
+        raise _nothing_in(", ".join(map(str, listed)) or str(runs_dir), skipped)
     if at not in ("best", "last"):
         raise UsageError(f"at is best or last, not {at}")
     outcomes, unplanned = outside_the_plan(outcomes, named=listed)
@@ -63,22 +62,25 @@ def compare(
     groups, points, repeated = _groups(found, keys, tuned_on, judge)
     reference = baseline_of(groups, str(baseline) if isinstance(baseline, Path) else baseline)
     ranked, standing = compared(groups, way, reference)
+    shown = _best(ranked, top)
     said = [*notes(ranked, standing, keys, tuned_on[0]), *mixtures(groups), *_on_data(outcomes), *_on_plans(unplanned)]
-    references = ("leader", "baseline")
-    shown = [each for i, each in enumerate(ranked) if top is None or i < top or each.verdict in references]
-    if len(shown) < len(ranked):
-        said.append(f"{len(shown)} of {len(ranked)} groups {'is' if len(shown) == 1 else 'are'} shown; all were tested")
     return Comparison(
         metric=judge,
         mode=way,
         at=at,
         groups=tuple(shown),
         skipped=(*skipped, *unplanned, *without, *repeated),
-        notes=tuple(said),
+        notes=(*said, *_on_rest(shown, ranked)),
         conclusion=conclusion(ranked),
         points=tuple(points),
         unsettled=sum(outcome.status == "running" for outcome in outcomes),
     )
+
+
+def _nothing_in(place: str, skipped: Sequence[Skipped]) -> NotARun:
+    """The complaint that there is nothing to compare; runs that are damaged are not waited for."""
+    sentence = f"there are no runs to compare in {place}"
+    return NotARun(f"{sentence}; {skipped[0].path}: {skipped[0].reason}") if skipped else NoRunsYet(sentence)
 
 
 def _words(group_by: str | Sequence[str]) -> list[str]:
@@ -99,6 +101,16 @@ def _groups(
     else:
         tuning = {outcome.path: outcome.value for outcome in judged(outcomes, *tuned_on)[0]}
     return labelled(merged(points, keys, tuned_on[1], tuning), keys), labelled(points), repeated
+
+
+def _best(ranked: Sequence[Compared], top: int | None) -> list[Compared]:
+    """So many of them, and in any case what they are compared with."""
+    return [each for i, each in enumerate(ranked) if top is None or i < top or each is reference_of(ranked)]
+
+
+def _on_rest(shown: Sequence[Compared], ranked: Sequence[Compared]) -> list[str]:
+    are = "is" if len(shown) == 1 else "are"
+    return [f"{len(shown)} of {len(ranked)} groups {are} shown; all were tested"] if len(shown) < len(ranked) else []
 
 
 def _on_data(outcomes: Sequence[Outcome]) -> list[str]:

@@ -79,7 +79,10 @@ def known_metrics(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def unknown_metric(metric: str, outcomes: Sequence[Outcome]) -> UsageError:
-    """The complaint about a metric that no run has."""
+    """The complaint about a metric that no run has, or none whose rows can be read."""
+    problem = next((f"{each.path}: {each.history.problem}" for each in outcomes if each.history.problem), None)
+    if problem is not None:
+        return UsageError(f"no run has {metric}; {problem}")
     names = known_metrics(outcomes)
     close = near(metric, [*names, *FIGURES])
     meant = f"did you mean {either(close)}?" if close else f"there is {either(names)}" if names else "there is none"

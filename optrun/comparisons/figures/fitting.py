@@ -31,8 +31,9 @@ def fit(figure: Figure, axes: Sequence[tuple[Axes, Bbox]]) -> None:
     for ax, box in axes:
         ax.set_position(box.transformed(figure.dpi_scale_trans - figure.transFigure))
     for _ in range(PASSES):
-        around = [ax.get_tightbbox().transformed(figure.dpi_scale_trans.inverted()) for ax, _ in axes]
-        inner = [ax.get_window_extent().transformed(figure.dpi_scale_trans.inverted()) for ax, _ in axes]
+        inches = figure.dpi_scale_trans.inverted()
+        around = [(ax.get_tightbbox() or ax.get_window_extent()).transformed(inches) for ax, _ in axes]
+        inner = [ax.get_window_extent().transformed(inches) for ax, _ in axes]
         above = max(max(outer.y1 - own.y1, 0.0) for outer, own in zip(around, inner))
         below = max(max(own.y0 - outer.y0, 0.0) for outer, own in zip(around, inner))
         for (ax, box), outer, own in zip(axes, around, inner):

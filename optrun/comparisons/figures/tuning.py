@@ -47,12 +47,16 @@ def _draw_responses(ax: Axes, its: Sequence[Response], key: str, mode: str) -> N
     if low > 0 and high >= 8 * low:
         ax.set_xscale("log")
     for number, response in enumerate(its):
-        spots = [(float(spot.value), spot.figures) for spot in response.spots if spot.figures.mean is not None]
+        spots = [
+            (float(spot.value), mean, spot.figures.std or 0.0)
+            for spot in response.spots
+            if (mean := spot.figures.mean) is not None
+        ]
         if spots:
             line = ax.errorbar(
-                [x for x, _ in spots],
-                [figures.mean for _, figures in spots],
-                yerr=[figures.std or 0.0 for _, figures in spots],
+                [x for x, _, _ in spots],
+                [mean for _, mean, _ in spots],
+                yerr=[std for _, _, std in spots],
                 color=colour(number),
                 marker="o",
                 markersize=4,
