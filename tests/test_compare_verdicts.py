@@ -96,6 +96,9 @@ def test_the_document_has_a_verdict_for_every_group_and_whole_numbers_of_paramet
         ((3e12,), "3.000e12"),
         ((0.5, -1e-17), "0.5000 0.0000"),
         ((0.0,), "0.0000"),
+        ((1.0,), "1.0000"),
+        ((69.0,), "69"),
+        ((4600.0, -20.0), "4,600 −20"),
     ],
 )
 def test_the_numbers_of_a_cell_are_written_alike(values: tuple[float, ...], written: str) -> None:

@@ -131,7 +131,7 @@ def _targets(groups: Sequence[Compared], target: Target | None, metric: str) -> 
     sign = "≥" if target.mode == "max" else "≤"
     shares = [f" ({each.reached} of {len(each.steps)})" if each.reached < len(each.steps) else "" for each in its]
     steps = [_finite(each.step, brief) + share for each, share in zip(its, shares)]
-    yield Column(f"steps to {name}{sign} {brief(target.value)}", steps)
+    yield Column(f"steps to {name}{sign} {brief(target.value)}", steps, worth=8)
     yield Column("time to it", [_finite(each.time, duration) for each in its], worth=6)
 
 

@@ -32,12 +32,15 @@ _DUST = 1e-9
 def alike(*values: float, smallest: float = _SMALLEST) -> list[str]:
     """Numbers of one cell in one style: with the same decimals, or the same power of ten where all are smaller.
 
-    Five digits of the largest, or as many more as it takes to show a spread that is small beside it.
+    Five digits of the largest, or as many more as it takes to show a spread that is small beside it; whole numbers such
+    as steps as they are.
     """
     largest = max(map(abs, values))
     if largest and not smallest <= largest < _LARGEST:
         exponent = math.floor(math.log10(largest))
         return [f"{_scaled(value, exponent):.3f}".replace("-", "−") + f"e{exponent}" for value in values]
+    if largest >= 10 and all(value == round(value) for value in values):
+        return [f"{value:,.0f}".replace("-", "−") for value in values]
     decimals = 4 - min(max(math.floor(math.log10(largest)) if largest else 0, 0), 4)
     least = min((abs(value) for value in values if abs(value) > _DUST), default=1.0)
     if least < 0.5 * 10.0**-decimals:
