@@ -160,10 +160,10 @@ def report(figures: dict[str, Any]) -> str:
     """Median and range of the CPU seconds, a line for each program."""
     sizes = list(figures["cpu_seconds"])
     names = dict.fromkeys(name for turns in figures["cpu_seconds"].values() for name in turns)
-    lines = ["  " + "".join([f"{'CPU s beyond an empty Python':<30}", *(f"{f'{int(n):,} runs':>24}" for n in sizes)])]
+    lines = ["  " + "".join([f"{'CPU s beyond an empty Python':<36}", *(f"{f'{int(n):,} runs':>24}" for n in sizes)])]
     for name in names:
         cells = [figures["cpu_seconds"][size].get(name) for size in sizes]
-        lines.append("  " + "".join([f"{name:<30}", *(f"{_spread(cell):>24}" for cell in cells)]))
+        lines.append("  " + "".join([f"{name:<36}", *(f"{_spread(cell):>24}" for cell in cells)]))
     return "\n".join(lines)
 
 
