@@ -28,7 +28,7 @@ from optrun.errors import NoRunsYet, NotARun, RunError, RunLocked
 from optrun.runs import environment, files, reader
 from optrun.runs.finding import find, resolve
 from optrun.runs.layout import is_run, new_run_directory
-from optrun.runs.lock import Lock, is_locked
+from optrun.runs.lock import GroupLock, Lock, is_locked, sweep_up
 from optrun.runs.record import Record, strict_json
 
 CALLS = [name for name in vars(files.System) if not name.startswith("_")]
@@ -206,8 +206,7 @@ def test_short_writes_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "system", ShortWrites(most=7))
     files.write_atomically(tmp_path / "a", bytes(range(256)))
     assert (tmp_path / "a").read_bytes() == bytes(range(256))
-    with files.LineFile(tmp_path / "b") as lines:
-        lines.append(b"a line of more than seven\n")
+    files.LineFile(tmp_path / "b").append(b"a line of more than seven\n")
     assert (tmp_path / "b").read_bytes() == b"a line of more than seven\n"
 
 
@@ -227,9 +226,9 @@ def test_a_prepared_file_is_not_written_through_a_link(tmp_path: Path) -> None:
 def test_a_torn_tail_is_cut_on_opening(tmp_path: Path, whole: bytes, tail: bytes) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(whole + tail)
-    with files.LineFile(path) as lines:
-        assert lines.size == len(whole)
-        lines.append(b"more\n")
+    lines = files.LineFile(path)
+    assert lines.size == len(whole)
+    lines.append(b"more\n")
     assert path.read_bytes() == whole + b"more\n"
 
 
@@ -326,8 +325,10 @@ def _fill_disk(run: Path, monkeypatch: pytest.MonkeyPatch, space: int) -> None:
         monkeypatch.setattr(files, "system", ShortWrites(most=3, space=space))
         for step in range(space // 12):
             record.row({"step": step})
+            record.flush()
+        record.row({"step": 9})
         with pytest.raises(RunError) as caught:
-            record.row({"step": 9})
+            record.flush()
         assert str(caught.value) == (
             f"cannot write {run}/metrics.jsonl: no space left on device; free some space and `optrun resume {run}`"
         )
@@ -344,8 +345,9 @@ def _fill(run: Path) -> None:
     with Record(run) as record:
         while record.position < 980:
             record.row({"step": record.position})
+        record.row({"step": "a row of more than what is left"})
         with pytest.raises(RunError, match=r"cannot write .*metrics.jsonl: file too large; mend the cause"):
-            record.row({"step": "a row of more than what is left"})
+            record.flush()
 
 
 def test_a_real_limit_of_the_kernel_keeps_the_whole_rows(run: Path) -> None:
@@ -784,6 +786,44 @@ def test_who_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
     for process, connection in onlookers:
         connection.send("enough")
         process.join()
+
+
+def _hold_group(directory: Path, connection: Connection) -> None:
+    with GroupLock(directory, ["a", "b"]):
+        connection.send("held")
+        signal.pause()
+
+
+def test_a_group_holds_the_locks_of_its_runs(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    with GroupLock(tmp_path, ["a", "b"]) as group, group.member(tmp_path / "a"), group.member(tmp_path / "b"):
+        assert [is_locked(tmp_path / name) for name in "abc"] == [True, True, False]
+        with pytest.raises(RunLocked, match=rf"{tmp_path}/a is in use by process {os.getpid()} on .*; wait for it, or"):
+            Lock(tmp_path / "a")
+        with GroupLock(tmp_path, ["b", "c"]) as other, pytest.raises(RunLocked, match="/b is in use by process"):
+            other.member(tmp_path / "b")
+        with Lock(tmp_path / "c"), pytest.raises(RunLocked, match="/c is in use by another process"):
+            group.member(tmp_path / "c")
+    assert not any(is_locked(tmp_path / name) for name in "abc")
+    with Lock(tmp_path / "a"):
+        assert list((tmp_path / ".groups").iterdir()) == []
+
+
+def test_a_killed_group_holds_nothing_and_is_swept_up(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    ours, theirs = processes.Pipe()
+    process = processes.Process(target=_hold_group, args=(tmp_path, theirs))
+    process.start()
+    assert ours.recv() == "held"
+    sweep_up(tmp_path)
+    assert is_locked(tmp_path / "a")
+    process.kill()
+    process.join()
+    assert not is_locked(tmp_path / "a")
+    Lock(tmp_path / "a").release()
+    sweep_up(tmp_path)
+    assert list((tmp_path / ".groups").iterdir()) == []
 
 
 # --- environment -----------------------------------------------------------------------------------------------------

@@ -26,10 +26,10 @@ GRID = {"optimizer.lr": [0.01, 0.03, 0.1, 0.3], "clip_norm": [None, 1.0]}
 DEADLINE = 120.0
 
 
-def started(folder: Path, *arguments: str | Path, jobs: int = 2) -> subprocess.Popen[str]:
+def started(folder: Path, *arguments: str | Path, jobs: int = 2, executor: str = "pool") -> subprocess.Popen[str]:
     """`optrun sweep` in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "optrun", "sweep", *map(str, arguments), "--executor", "pool", "--jobs", str(jobs)],
+        [sys.executable, "-m", "optrun", "sweep", *map(str, arguments), "--executor", executor, "--jobs", str(jobs)],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

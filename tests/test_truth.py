@@ -99,6 +99,25 @@ def assert_same(run: Run, log: Log) -> None:
         assert torch.equal(weight, log.weights[name]), name
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("batch_size", [7, 30])
+@pytest.mark.parametrize("hidden", [[7], [33, 1]], ids=str)
+@pytest.mark.parametrize("name", ["wine", "breast_cancer"])
+def test_sizes_that_fill_no_register(
+    name: str, hidden: list[int], batch_size: int, accumulate: int, tmp_path: Path
+) -> None:
+    """The matrix products of MKL have other bits where such a batch, or weight, does not begin at 64 bytes."""
+    config = {
+        **MLP,
+        "steps": 12,
+        "accumulate": accumulate,
+        "dataset": {"name": name, "batch_size": batch_size},
+        "model": {"name": "mlp", "hidden": hidden},
+        "optimizer": {"name": "Adam", "lr": 0.01},
+    }
+    assert_same(trained(tmp_path, config), textbook(config))
+
+
 # Optimizers ----------------------------------------------------------------------------------------------------------
 
 OPTIMIZERS: dict[str, list[Config]] = {

@@ -146,6 +146,7 @@ class Textbook:
         """Gradients of the mean loss over the step's examples, in micro-batches; each counts by its examples."""
         total = torch.zeros((), dtype=self.dtype)
         for x, y in zip(inputs.split(self.batch_size), targets.split(self.batch_size)):
+            x = x.clone()  # a tensor of its own, as a DataLoader would make it
             with self.precision():
                 outputs = model(x)
                 loss = self.criterion(outputs, y)

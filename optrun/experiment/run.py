@@ -11,13 +11,14 @@ so that whoever shows progress reads them in a plain `for`:
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 import traceback
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optrun.config.loading as loading
 from optrun.components.data import Data
@@ -34,9 +35,9 @@ from optrun.experiment.changes import (
     refuse_edits,
 )
 from optrun.experiment.summary import described, summarized
-from optrun.runs import checkpoint, environment, reader
+from optrun.runs import checkpoint, environment, files, reader
 from optrun.runs.layout import Layout, new_run_directory
-from optrun.runs.lock import Lock
+from optrun.runs.lock import Held, Lock
 from optrun.runs.record import Record
 from optrun.signals import StopRequest
 from optrun.training.batches import Batches
@@ -52,28 +53,35 @@ __all__ = ["CHECKPOINT_SECONDS", "Experiment"]
 CHECKPOINT_SECONDS = 30.0
 """`checkpoint_every: auto`: seconds of training between two checkpoints."""
 
+SUMMARY_SECONDS = 0.5
+"""Between two summaries of a run that goes on. Each replaces a file, which takes some file systems milliseconds."""
+
 
 class Experiment:
     """A run that is ready to be trained, in a directory that this process has locked.
 
-    `events()` trains it to the end, writing every row, checkpoint and summary on the way. `notes` are sentences for
-    the user: what was found damaged and what was done about it.
+    `events()` trains it to the end, writing every row, checkpoint and summary on the way. Whoever trains it otherwise,
+    together with others, hands over what it says with `take`, and then how it ended: `finish`, `has_diverged`,
+    `interrupt` or `fail`. `notes` are sentences for the user: what was found damaged and what was done about it.
     """
 
-    def __init__(self, spec: Spec, state: State, batches: Batches, directory: Path, lock: Lock) -> None:
+    def __init__(self, spec: Spec, state: State, batches: Batches, directory: Path, lock: Held) -> None:
         self.spec, self.state, self.batches = spec, state, batches
         self.directory, self.lock = directory, lock
         self.paths = Layout(directory)
         self.best = Best(self.paths)
+        self.engine: Literal["loop", "fused"] = "loop"
         self.notes: list[str] = []
         self.summary: dict[str, Any] = {}
         self.record: Record
+        self._config_hash = spec.config_hash()
+        self._environment: dict[str, Any] = {}
         self._started = time.monotonic()
         self._wall_before = 0.0
         self._saved_time = 0.0
-        self._last_row: dict[str, Any] | None = None
+        self.summary_seconds = SUMMARY_SECONDS
+        self._summarized = -math.inf
         self._final: dict[str, float] = {}
-        self._stop = StopRequest()
 
     @classmethod
     def new(
@@ -85,17 +93,20 @@ class Experiment:
         imported: Sequence[Mapping[str, str]] = (),
         data: Data | None = None,
         around: Mapping[str, Any] | None = None,
+        lock: Callable[[Path], Held] = Lock,
+        apart: bool = False,
     ) -> Experiment:
         """Build what `spec` describes and make its run directory: `directory`, or a new one below `runs_dir`.
 
-        `data` and `around` (`environment.surroundings`) are given by who trains many runs and has them already.
-        Nothing is written before the whole configuration has been judged. Raises ConfigError, RunError, RunLocked.
+        `data` and `around` (`environment.surroundings`) are given by who trains many runs and has them already, `lock`
+        and `apart` (`prepare_run`) by who trains many at once. Nothing is written before the whole configuration has
+        been judged. Raises ConfigError, RunError, RunLocked.
         """
-        spec, state, batches = prepare_run(spec, data)
+        spec, state, batches = prepare_run(spec, data, apart=apart)
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
-        run = cls(spec, state, batches, where, Lock(where))
+        run = cls(spec, state, batches, where, lock(where))
         run.record = Record(where, config=to_yaml(spec.resolved()))
-        run.record.environment(described(spec, state, imported, around))
+        run.describe(**described(spec, state, imported, around))
         run._summarize("running")
         return run
 
@@ -109,6 +120,8 @@ class Experiment:
         imported: Sequence[Mapping[str, str]] = (),
         data: Data | None = None,
         force: bool = False,
+        lock: Callable[[Path], Held] = Lock,
+        apart: bool = False,
     ) -> Experiment | None:
         """The run in `directory`, put back to its last checkpoint (to its beginning if it has none).
 
@@ -122,23 +135,23 @@ class Experiment:
             spec = spec.model_copy(update={"threads": before.threads})
         refuse_changes(before, spec)
         longer = (spec.epochs, spec.steps) != (before.epochs, before.steps)
-        lock = Lock(directory)
+        held = lock(directory)
         try:
             stored = reader.read(directory)
             if stored.summary.get("status") == "completed" and not longer:
                 refuse_any(before, spec)
-                lock.release()
+                held.release()
                 return None
             spec = judged_as_before(spec, stored.environment)
-            spec, state, batches = prepare_run(spec, data)
-            run = cls(spec, state, batches, directory, lock)
+            spec, state, batches = prepare_run(spec, data, apart=apart)
+            run = cls(spec, state, batches, directory, held)
             changes = run._changes(stored.environment, imported, force)
             run._restore()
             now = environment.resumed(stored.environment, state.step, sys.argv, changes)
-            run.record.environment({**now, **({"imports": list(imported)} if imported else {})})
+            run.describe(**now, **({"imports": list(imported)} if imported else {}))
             run._summarize("running")
         except BaseException:
-            lock.release()
+            held.release()
             raise
         return run
 
@@ -155,8 +168,9 @@ class Experiment:
     def _restore(self) -> None:
         config = to_yaml(self.spec.resolved())
         if not checkpoint.exists(self.paths):
+            if files.size(self.paths.metrics):
+                self.notes.append("there is no checkpoint: the run starts over")
             self.record = Record(self.directory, config=config)
-            self.notes.append("there is no checkpoint: the run starts over")
             return
         saved, notes = checkpoint.load(self.paths)
         refuse_edits(self.paths.config, saved.get("config"), self.spec)
@@ -177,84 +191,105 @@ class Experiment:
     def events(self) -> Generator[Event, None, None]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
         settings = numerics(threads=int(self.spec.threads), deterministic=self.spec.deterministic)
-        with self.lock, self.record, settings, StopRequest() as self._stop:
+        with self.lock, self.record, settings, StopRequest() as stop:
             try:
-                yield from self._train()
-                self._finish()
+                yield from self._train(stop)
+                self.finish()
             except Diverged as diverged:
-                self._diverged(diverged)
+                self.has_diverged(diverged)
                 raise
             except Interrupted:
                 raise
             except GeneratorExit:  # whoever reads the events has stopped reading
                 with contextlib.suppress(Diverged):
-                    self._interrupt()
+                    self.interrupt()
                 raise
             except Exception as error:
-                self.record.error(traceback.format_exc())
-                self._summarize("failed", error=f"{type(error).__name__}: {error}")
-                raise RunError(f"{self.directory} failed: {type(error).__name__}: {error}") from error
+                raise self.fail(error) from error
+
+    def _train(self, stop: StopRequest) -> Iterator[Event]:
+        if self.has_stopped_early:
+            return
+        for event in fit(self.state, self.batches, self.spec):
+            self.take(event)
+            yield event
+            if stop.signal is not None and self.state.step < self.state.total_steps:
+                self.interrupt()
+                raise Interrupted(stop.signal, f"go on with `optrun resume {self.directory}`")
+            if self.has_stopped_early:
+                return
 
     def close(self) -> None:
         """Leave the run as it is on the disk, without having trained it."""
         self.record.close()
         self.lock.release()
 
-    def _train(self) -> Iterator[Event]:
-        if self.state.progress.should_stop:
-            return
-        for event in fit(self.state, self.batches, self.spec):
-            if isinstance(event, Stepped):
-                self._stepped(event)
-            else:
-                self._evaluated(event)
-            yield event
-            if self._stop.signal is not None and self.state.step < self.state.total_steps:
-                self._interrupt()
-                raise Interrupted(self._stop.signal, f"go on with `optrun resume {self.directory}`")
-            if self.state.progress.should_stop:
-                return
+    # What a run says ------------------------------------------------------------------------------------------------
+
+    def describe(self, **environment: Any) -> None:
+        """Write into environment.json what is to be said of how the run is trained, beside what stands there."""
+        self._environment |= environment
+        self.record.environment(self._environment)
+
+    def take(self, event: Event) -> None:
+        """Write down what the run says, and what is due with it. The state must be as it is after the event."""
+        if isinstance(event, Stepped):
+            self._stepped(event)
+        else:
+            self._evaluated(event)
+
+    @property
+    def has_stopped_early(self) -> bool:
+        """Whether early stopping has run out of patience."""
+        return self.state.progress.should_stop
 
     def _stepped(self, event: Stepped) -> None:
-        position, at_end = self.record.position, self.state.step == self.state.total_steps
+        is_last = self.state.step == self.state.total_steps
+        if is_last and event.row is not None and event.step % self.spec.log_every:
+            before = self.record.position  # a longer run would not have this row
+            self.record.row(event.row)
+            self.save(before, event.row)
+            return
         if event.row is not None:
             self.record.row(event.row)
-        if at_end or self._checkpoint_is_due():
-            only_because_it_ends = event.step % self.spec.log_every != 0
-            if event.row is not None and only_because_it_ends:
-                self._save(position, event.row)
-            else:
-                self._save()
+        if is_last or self._checkpoint_is_due():
+            self.save()
 
     def _evaluated(self, event: Evaluated) -> None:
         state = self.state
         if state.progress.saw(event) and self.spec.keep_checkpoints == "all":
             self.best.keep(state, scheduled=event.scheduled)
-        if state.progress.should_stop and state.step % self.spec.log_every and state.step < state.total_steps:
+        if self.has_stopped_early and state.step % self.spec.log_every and state.step < state.total_steps:
             state.settle()
             self.record.row(state.training_row())
         self.record.row(event.row)
         self._final = event.values
-        self._summarize("running")
+        if time.monotonic() - self._summarized >= self.summary_seconds:
+            self._summarize("running")
 
     def _checkpoint_is_due(self) -> bool:
         every, state = self.spec.checkpoint_every, self.state
         if self.spec.keep_checkpoints == "none":
             return False
-        if every == "auto":
-            return state.time - self._saved_time >= CHECKPOINT_SECONDS
+        if every == "auto":  # who trains many runs at once saves them together
+            return self.engine == "loop" and state.time - self._saved_time >= CHECKPOINT_SECONDS
         if isinstance(every, Steps):
             return state.step % every.steps == 0
         return state.batch == 0 and state.epoch % every == 0
 
-    def _save(self, metrics_bytes: int | None = None, last_row: dict[str, Any] | None = None) -> None:
+    @property
+    def saves_by_time(self) -> bool:
+        """Whether checkpoints are due by the clock, and not by steps or epochs."""
+        return self.spec.checkpoint_every == "auto" and self.spec.keep_checkpoints != "none"
+
+    def save(self, metrics_bytes: int | None = None, last_row: Mapping[str, Any] | None = None) -> None:
         """Write the checkpoint. `metrics_bytes` leaves out the rows that are there only because the run ends here."""
         self.state.settle()
         self.record.sync()
         held = {
             **self.state.state_dict(),
             "version": 1,
-            "config_hash": self.spec.config_hash(),
+            "config_hash": self._config_hash,
             "config": self.spec.resolved(),
             "wall_time": self._wall_before + time.monotonic() - self._started,
             "metrics_bytes": self.record.position if metrics_bytes is None else metrics_bytes,
@@ -265,10 +300,13 @@ class Experiment:
         checkpoint.save(self.paths, held)
         self._saved_time = self.state.time
 
-    def _finish(self) -> None:
+    # How it ends ----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """The run has come to its end: evaluate the test part, and write the last word on it."""
         state = self.state
         if state.step < state.total_steps:  # stopped early: the end is here
-            self._save()
+            self.save()
         if state.data.test is not None:
             values = evaluate(state, state.data.test, "test")
             self.record.row(Evaluated(state.step, state.epoch, state.time, values, scheduled=False).row)
@@ -278,22 +316,37 @@ class Experiment:
         self.record.sync()
         self._summarize("completed")
 
-    def _diverged(self, diverged: Diverged) -> None:
+    def has_diverged(self, diverged: Diverged) -> None:
+        """The loss was not finite: its row is the last one."""
         when = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time}
         self.record.row({**when, "train/loss": diverged.loss, "lr": diverged.lr})
         self._summarize("diverged", error=str(diverged))
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Leave the run as it stands, to be gone on with."""
         if self.state.step < self.state.total_steps:  # else the last step has saved it
-            self._save()
+            self.save()
         self._summarize("interrupted")
+
+    def fail(self, error: Exception) -> RunError:
+        """What is raised has ended the run; returns what to raise instead."""
+        self.record.error("".join(traceback.format_exception(error)))
+        self._summarize("failed", error=f"{type(error).__name__}: {error}")
+        return RunError(f"{self.directory} failed: {type(error).__name__}: {error}")
 
     def _summarize(self, status: str, *, error: str | None = None) -> None:
         """Write summary.json as things stand."""
-        wall_time = self._wall_before + time.monotonic() - self._started
-        self.summary = summarized(
-            self.directory.name, self.spec, self.state, status, wall_time=wall_time, final=self._final, error=error
-        )
+        self._summarized = time.monotonic()
+        self.summary = {
+            "run": self.directory.name,
+            "name": self.spec.name,
+            "status": status,
+            "config_hash": self._config_hash,
+            **summarized(self.state, self._final),
+            "wall_time": self._wall_before + time.monotonic() - self._started,
+            "engine": self.engine,
+            "error": error,
+        }
         self.record.summary(self.summary)
 
 

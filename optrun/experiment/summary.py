@@ -23,35 +23,20 @@ def described(
     return environment.describe(sys.argv, int(spec.threads), str(state.device), around, **more)
 
 
-def summarized(
-    run: str,
-    spec: Spec,
-    state: State,
-    status: str,
-    *,
-    wall_time: float,
-    final: Mapping[str, float],
-    error: str | None,
-) -> dict[str, Any]:
-    """The content of summary.json as things stand. `final` is the latest evaluation; times are seconds."""
+def summarized(state: State, final: Mapping[str, float]) -> dict[str, Any]:
+    """What summary.json says of how far a run is. `final` is the latest evaluation; times are seconds."""
     progress = state.progress
     best = {"metric": progress.metric, "mode": progress.mode, **progress.best} if progress.best else None
     reached = progress.reached or {"step": None, "time": None}
     return {
-        "run": run,
-        "name": spec.name,
-        "status": status,
-        "config_hash": spec.config_hash(),
         "epochs": state.epoch,
         "steps": state.step,
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "train_time": state.time,
-        "wall_time": wall_time,
+        "wall_time": None,
         "samples_per_second": state.samples / state.time if state.time else None,
         "final": dict(final),
         "best": best,
         "target": {"reached": progress.reached is not None, **reached} if progress.target_metric else None,
         "clipped_fraction": state.clipped_fraction,
-        "engine": "loop",
-        "error": error,
     }

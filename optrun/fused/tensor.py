@@ -16,7 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["RULES", "CannotFuse", "Stacked", "each_member", "is_stacked", "leaf", "members", "physical", "rule", "stacked"]
+from optrun.fused.agreement import alone
+
+__all__ = [
+    "RULES",
+    "CannotFuse",
+    "Stacked",
+    "each_member",
+    "is_stacked",
+    "leaf",
+    "members",
+    "physical",
+    "rule",
+    "stacked",
+]
 
 Rule = Callable[..., Any]
 
@@ -38,6 +51,11 @@ def rule(*functions: Any) -> Callable[[Rule], Rule]:
         return function
 
     return register
+
+
+def attribute(name: str) -> Any:
+    """What torch calls, and looks up in the table, when somebody reads this attribute of a tensor."""
+    return getattr(Tensor, name).__get__
 
 
 class Stacked(Tensor):
@@ -76,9 +94,9 @@ def is_stacked(value: Any) -> bool:
     return isinstance(value, Stacked)
 
 
-def members(tensor: Stacked | None, count: int) -> Sequence[Tensor | None]:
-    """The tensors of the members one by one; for None, or an ordinary tensor, that for each of them."""
-    return Tensor.unbind(tensor) if isinstance(tensor, Stacked) else [tensor] * count
+def members(tensor: Tensor) -> list[Tensor]:
+    """Each member's tensor, as its own would be."""
+    return [alone(each) for each in Tensor.unbind(tensor)]
 
 
 _NEEDS_ONE_VALUE = {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__array__"}
@@ -123,7 +141,7 @@ def _of(value: Any, member: int, taken: dict[int, Tensor]) -> Any:
     """An argument as one member has it. What was one tensor stays one: some functions ask whether `key is value`."""
     if isinstance(value, Stacked):
         if id(value) not in taken:
-            taken[id(value)] = Tensor.select(value, 0, member)
+            taken[id(value)] = alone(Tensor.select(value, 0, member))
         return taken[id(value)]
     if isinstance(value, list | tuple):
         return type(value)(_of(item, member, taken) for item in value)

@@ -9,6 +9,7 @@ A state is a dict of tensors, numbers, strings, None, and dicts, lists and tuple
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import io
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,12 +123,42 @@ def _pack(state: dict[str, Any]) -> memoryview:
     import torch
 
     buffer = io.BytesIO()
+    if _is_plain(state):
+        torch.save(_without_the_rest(state), buffer)
+        return _seal(buffer)
     torch.save(state, buffer)
     buffer.seek(0)
     refused = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
     if refused:
         raise TypeError(f"a checkpoint holds tensors and plain values only, not {', '.join(sorted(refused))}")
     return _seal(buffer)
+
+
+_PLAIN = (str, int, float, bool, bytes, type(None))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether there are only tensors and plain values in it, which every loader takes."""
+    import torch
+
+    if type(value) in (dict, collections.OrderedDict):
+        return all(type(key) in _PLAIN and _is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (*_PLAIN, torch.Tensor, torch.nn.Parameter)
+
+
+def _without_the_rest(value: Any) -> Any:
+    """The state with copies of tensors that are views: torch would save all that they are views of."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
+    if isinstance(value, dict):
+        return type(value)((key, _without_the_rest(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_the_rest, value))
+    return value
 
 
 def _seal(buffer: io.BytesIO) -> memoryview:

@@ -9,13 +9,13 @@ here raise OSError; `reporting` makes of it the sentence for the user.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
 
 from optrun.errors import RunError
 
@@ -26,8 +26,10 @@ __all__ = [
     "read",
     "remove",
     "reporting",
+    "size",
     "sync_directory",
     "temporary",
+    "together",
     "write_atomically",
     "write_keeping_old",
 ]
@@ -70,6 +72,59 @@ class System:
 
 
 system = System()
+
+
+class _Together(System):
+    """A system whose files reach the disk later, by one call for all of them."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        """Whether there is something that should be on the disk."""
+
+    def fsync(self, file: int) -> None:
+        self.is_asked = True
+
+
+@contextmanager
+def together(directory: Path) -> Iterator[None]:
+    """What is written in the block, on the file system of `directory`, is on the disk when the block has ended, and not
+    before: for many small files that is a hundred times faster. The death of the process harms nothing meanwhile; a
+    power cut can leave several runs without their newest files.
+
+    Where the kernel cannot bring one file system to the disk, nothing is put off.
+    """
+    global system
+    if _syncfs is None or type(system) is not System:
+        yield
+        return
+    system = putting_off = _Together()
+    try:
+        yield
+    finally:
+        system = System()
+        if putting_off.is_asked:
+            _sync_file_system(directory)
+
+
+def _sync_file_system(directory: Path) -> None:
+    assert _syncfs is not None
+    file = system.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _syncfs(file) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(directory))
+    finally:
+        system.close(file)
+
+
+def _found_syncfs() -> Callable[[int], int] | None:
+    """Linux has it, Python does not (https://man7.org/linux/man-pages/man2/syncfs.2.html)."""
+    try:
+        return ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return None
+
+
+_syncfs = _found_syncfs()
 
 
 @contextmanager
@@ -223,6 +278,14 @@ def read(path: Path, last: int | None = None) -> bytes:
         return file.read()
 
 
+def size(path: Path) -> int:
+    """Bytes of the file at `path`; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 def _check_regular(file: int, path: Path) -> None:
     if not stat.S_ISREG(os.fstat(file).st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -231,59 +294,62 @@ def _check_regular(file: int, path: Path) -> None:
 class LineFile:
     """A file that grows line by line. Made if it is missing, cut to its first `keep` bytes and to whole lines.
 
-    Each line is one write, so it can be read at once and outlives the process; `sync` makes it outlive the machine.
+    It is open only while it is written to. What `append` adds can be read at once and outlives the process; `sync`
+    makes it outlive the machine.
     """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:
         """Raises OSError; also for a link, which could lead out of the run directory."""
-        self._file = system.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            _check_regular(self._file, path)
-            if keep is not None and keep < self.size:
-                system.truncate(self._file, keep)
-            self._cut_torn_tail()
-        except BaseException:
-            self.close()
-            raise
+        self._path = path
+        with self._opened() as file:
+            if keep is not None and keep < _size(file):
+                system.truncate(file, keep)
+            _cut_torn_tail(file)
 
     @property
     def size(self) -> int:
         """Bytes in the file. Asked of the file: a count of our own would be wrong after an interrupted write."""
-        return os.fstat(self._file).st_size
+        return os.stat(self._path, follow_symlinks=False).st_size
 
-    def append(self, line: bytes) -> None:
-        """Add one line, which must end in a newline. Raises OSError; then the file is as it was."""
-        try:
-            _write_all(self._file, line)
-        except BaseException:
-            with suppress(OSError):  # then the next one to open the file cuts it
-                self._cut_torn_tail()
-            raise
+    def append(self, lines: bytes) -> None:
+        """Add lines, each of which ends in a newline. Raises OSError; then the file is as it was."""
+        with self._opened() as file:
+            before = _size(file)
+            try:
+                _write_all(file, lines)
+            except BaseException:
+                with suppress(OSError):  # then the next one to open the file cuts what is torn
+                    system.truncate(file, before)
+                raise
 
     def sync(self) -> None:
         """Bring all lines to the disk."""
-        system.fsync(self._file)
+        with self._opened() as file:
+            system.fsync(file)
 
-    def close(self) -> None:
-        if self._file >= 0:
-            file, self._file = self._file, -1
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        file = system.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            _check_regular(file, self._path)
+            yield file
+        finally:
             system.close(file)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+def _size(file: int) -> int:
+    return os.fstat(file).st_size
 
-    def _cut_torn_tail(self) -> None:
-        """Cut what follows the last newline: a line that was being written when the process or the disk gave up."""
-        size = end = self.size
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            newline = os.pread(self._file, end - start, start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            system.truncate(self._file, end)
+
+def _cut_torn_tail(file: int) -> None:
+    """Cut what follows the last newline: a line that was being written when the process or the disk gave up."""
+    size = end = _size(file)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        system.truncate(file, end)

@@ -15,6 +15,7 @@
         sweep.yaml               the sweep as resolved
         <trial>/                 a run: its name, then 8 hex of its config_hash
         .replaced/               trials that --rerun-changed began anew, as they were
+        .groups/                 a file for each process that trains many of the trials at once, held meanwhile
         .lock                    held while a process drives the sweep
 
 What begins with a dot is no run.
@@ -92,6 +93,10 @@ class SweepLayout:
     @property
     def replaced(self) -> Path:
         return self.directory / ".replaced"
+
+    @property
+    def groups(self) -> Path:
+        return self.directory / ".groups"
 
     def trial(self, name: str, config_hash: str, digits: int = 8) -> Path:
         """Where the trial with that hash begins."""

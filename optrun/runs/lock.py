@@ -15,19 +15,30 @@ import fcntl
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 from optrun.errors import RunLocked
 from optrun.runs import files
-from optrun.runs.layout import Layout
+from optrun.runs.layout import Layout, SweepLayout
 
-__all__ = ["Lock", "is_locked"]
+__all__ = ["GroupLock", "Held", "Lock", "is_locked", "sweep_up"]
 
 _TAKEN = {errno.EAGAIN, errno.EACCES}
 _ATTEMPTS = 200
 """Of 2.5 ms on average. They are needed only while others look whether the lock is held, which takes microseconds."""
+
+
+class Held(Protocol):
+    """What is held until `release`, or to the end of a `with` block."""
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class Lock:
@@ -45,6 +56,8 @@ class Lock:
             try:
                 if not _take(self._file):
                     raise RunLocked(f"{directory} is in use by {_holder(self._file)}; wait for it, or stop it")
+                if (group := _group_of(directory)) is not None:
+                    raise RunLocked(f"{directory} is in use by {group}; wait for it, or stop it")
             except BaseException:
                 self._close()
                 raise
@@ -74,7 +87,65 @@ class Lock:
         self.release()
 
 
-_held: set[Lock] = set()
+class GroupLock:
+    """Holds the locks of many runs of one sweep by one file in the sweep's directory, until `release` or death.
+
+    `member` gives what an `Experiment` holds of it. Raises RunError if there is no place for the file.
+    """
+
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self.directory = directory
+        groups = SweepLayout(directory).groups
+        with files.reporting("lock", groups):
+            files.make_directory(groups, exist_ok=True)
+            self.path = groups / f"{os.getpid()}-{os.urandom(8).hex()}"
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self.path, flags, 0o666)
+            _held.add(self)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            lines = [f"process {os.getpid()} on {platform.node()}", *names]
+            os.write(self._file, "".join(f"{line}\n" for line in lines).encode())
+
+    def member(self, directory: Path) -> Held:
+        """The lock of a run of the group. Raises RunLocked if another process works on the run."""
+        holder = "another process" if _own_is_taken(directory) else _group_of(directory, besides=self.path)
+        if holder is not None:
+            raise RunLocked(f"{directory} is in use by {holder}; wait for it, or stop it")
+        return _Member()
+
+    def release(self) -> None:
+        """Let go of all of them; nothing is left of the file."""
+        if self._file >= 0:
+            with suppress(OSError):
+                os.unlink(self.path)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        _held.discard(self)
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class _Member:
+    """A run's part of a group's lock, which the group lets go of."""
+
+    def release(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+_held: set[Lock | GroupLock] = set()
 
 
 def _close_in_child() -> None:
@@ -87,15 +158,59 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process holds the lock of `directory`, this one included. Changes nothing on the disk."""
-    try:
-        file = os.open(Layout(directory).lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    """Whether a process works on `directory`, this one included. Changes nothing on the disk."""
+    return _own_is_taken(directory) or _group_of(directory) is not None
+
+
+def _own_is_taken(directory: Path) -> bool:
+    file = _to_look_at(Layout(directory).lock)
+    if file is None:
         return False
     try:
         return not _try(file, fcntl.LOCK_SH)
     finally:
         os.close(file)
+
+
+def _group_of(directory: Path, besides: Path | None = None) -> str | None:
+    """Who trains the run in `directory` in a group, if anybody does, `besides` the one with that file."""
+    groups = SweepLayout(directory.parent).groups
+    try:
+        paths = list(os.scandir(groups))
+    except OSError:
+        return None
+    for path in paths:
+        file = _to_look_at(Path(path)) if Path(path) != besides else None
+        if file is None:
+            continue
+        try:
+            if not _try(file, fcntl.LOCK_SH):
+                holder, *names = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace").splitlines() or [""]
+                if directory.name in names:
+                    return holder if holder.isprintable() else "another process"
+        finally:
+            os.close(file)
+    return None
+
+
+def sweep_up(directory: Path) -> None:
+    """Remove what groups of the sweep in `directory` have left that were killed. Whoever holds the sweep's own lock may
+    do so: nobody begins a group meanwhile."""
+    groups = SweepLayout(directory).groups
+    with suppress(FileNotFoundError):
+        for path in groups.iterdir():
+            file = _to_look_at(path)
+            if file is not None:
+                if _try(file, fcntl.LOCK_EX):
+                    path.unlink(missing_ok=True)
+                os.close(file)
+
+
+def _to_look_at(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def _take(file: int) -> bool:

@@ -4,13 +4,15 @@
         record.row({"step": 10, "epoch": 0, "time": 0.21, "train/loss": 1.92})
         record.summary({"status": "completed", …})
 
-There is no buffer: a row is in the file when `row` returns.
+Rows are written many at once while they come quickly: a row is in the file a quarter of a second later at most, if
+another one comes, and whenever a checkpoint or a summary is written that speaks of it.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -47,6 +49,10 @@ def _with_words(value: Any) -> Any:
     return value
 
 
+FLUSH_SECONDS = 0.25
+"""How long rows wait for others."""
+
+
 class Record:
     """Writes to the run in `directory`, whose lock the caller holds.
 
@@ -60,6 +66,8 @@ class Record:
     def __init__(self, directory: Path, *, config: str | None = None, metrics_bytes: int = 0) -> None:
         self.paths = Layout(directory)
         self.notes: list[str] = []
+        self._rows: list[Mapping[str, Any]] = []
+        self._flushed = time.monotonic()
         if config is not None:
             self._write(self.paths.config, config)
         with self._writing(self.paths.metrics):
@@ -75,6 +83,7 @@ class Record:
     @property
     def position(self) -> int:
         """The length of metrics.jsonl in bytes: with it a checkpoint knows which rows come before it."""
+        self.flush()
         return self._metrics.size
 
     def environment(self, environment: Mapping[str, Any]) -> None:
@@ -83,6 +92,7 @@ class Record:
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json. One that says `running` may be lost in a power cut: nothing runs any more after that."""
+        self.flush()
         durable = summary.get("status") != "running"
         self._write(self.paths.summary, strict_json(summary, indented=True) + "\n", durable)
 
@@ -91,19 +101,29 @@ class Record:
         self._write(self.paths.error, text)
 
     def row(self, row: Mapping[str, Any]) -> None:
-        """Add a row to metrics.jsonl. Readers see it at once; it outlives the process, and after `sync` a power cut."""
-        line = strict_json(row) + "\n"
-        with self._writing(self.paths.metrics):
-            self._metrics.append(line.encode())
+        """Add a row to metrics.jsonl; it must not be changed afterwards."""
+        self._rows.append(row)
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let readers see all rows so far, which from now on outlive the process."""
+        rows, self._rows = self._rows, []
+        self._flushed = time.monotonic()
+        if rows:
+            lines = "".join(strict_json(row) + "\n" for row in rows)
+            with self._writing(self.paths.metrics):
+                self._metrics.append(lines.encode())
 
     def sync(self) -> None:
         """Bring the rows to the disk. Call it before a checkpoint is saved, which relies on them."""
+        self.flush()
         with self._writing(self.paths.metrics):
             self._metrics.sync()
 
     def close(self) -> None:
-        with self._writing(self.paths.metrics):
-            self._metrics.close()
+        """The last rows."""
+        self.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from optrun.config.writing import to_yaml
 from optrun.errors import ConfigError, Interrupted, Problem, UsageError
 from optrun.runs import files
 from optrun.runs.layout import SweepLayout, is_run
-from optrun.runs.lock import Lock
+from optrun.runs.lock import Lock, sweep_up
 from optrun.runs.outcome import conclude
 from optrun.sweeps import changes
 from optrun.sweeps.executors.interface import Executor, Lost
@@ -96,6 +96,7 @@ class Sweep:
         with files.reporting("make", directory):
             files.make_directory(directory, exist_ok=True)
         with Lock(directory):
+            sweep_up(directory)
             yield from self._model_based(executor) if self.learns else self._planned(executor)
         if executor.stopped is not None:
             raise Interrupted(executor.stopped, "the same command goes on from here")
@@ -231,7 +232,7 @@ class Sweep:
             elif isinstance(report, Lost):
                 yield from self._lost(waiting[task.directory], report)
             elif isinstance(report, Noted):
-                yield from self._note(report.sentence)
+                yield from self._note(report.sentence, is_warning=report.is_warning)
             else:
                 yield from self._heard(waiting[task.directory], report)
 

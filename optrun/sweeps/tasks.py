@@ -9,7 +9,7 @@ from typing import Any
 
 from optrun.config.spec import Spec
 
-__all__ = ["Ended", "Noted", "Progressed", "Report", "Task"]
+__all__ = ["Ended", "GroupReport", "GroupTask", "Noted", "Progressed", "Refused", "Report", "Task", "Verified"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,41 @@ class Ended:
 
 
 Report = Progressed | Noted | Ended
+
+
+@dataclass(frozen=True)
+class GroupTask:
+    """Trials of one sweep that train as one, in one process."""
+
+    tasks: tuple[Task, ...]
+    processes: int
+    """How many such groups share the machine."""
+    race: bool
+    """Whether they are given up if they would be faster one after the other."""
+
+    @property
+    def directory(self) -> Path:
+        """The sweep's."""
+        return self.tasks[0].directory.parent
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Trials train as one, and were seen to do what each of them does alone."""
+
+    members: int
+    speed: float
+    """How many times faster than one after the other; NaN if it was over too soon to tell."""
+    error: float
+    """The largest relative difference found, 0 for the same bits."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Trials do not train as one: those that have not ended are to be trained alone."""
+
+    reason: str
+
+
+GroupReport = tuple[int, Report] | tuple[None, Verified | Refused]
+"""What is reported of a trial, by its number in `GroupTask.tasks`; or of all of them."""

@@ -7,7 +7,7 @@ import functools
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optrun.config.writing import to_yaml
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optrun.components.data import Data
     from optrun.experiment import Experiment
 
-__all__ = ["fingerprint", "judge", "train_trial"]
+__all__ = ["begun", "failure", "fingerprint", "heard_warnings", "judge", "shared", "train_trial", "trained"]
 
 _BETWEEN_REPORTS = 0.2
 """Seconds; evaluations are reported at once."""
@@ -37,7 +37,7 @@ def train_trial(task: Task) -> Iterator[Report]:
 
     What goes wrong with it stands in its directory and in the report; nothing is raised.
     """
-    with _heard_warnings() as sentences:
+    with heard_warnings() as sentences:
         for report in _trained(task):
             while sentences:
                 yield Noted(sentences.pop(0))
@@ -49,7 +49,7 @@ def judge(task: Task) -> Iterator[ConfigError | None]:
     from optrun.training.preparation import prepare_run
 
     try:
-        prepare_run(task.spec, _shared.data(task), to_train=False)
+        prepare_run(task.spec, shared.data(task), to_train=False)
     except ConfigError as error:
         yield error
     else:
@@ -59,20 +59,25 @@ def judge(task: Task) -> Iterator[ConfigError | None]:
 def fingerprint(task: Task) -> Iterator[str | None]:
     """The fingerprint of the data a trial would be trained on; None if there is none to be had."""
     try:
-        yield _shared.data(task).fingerprint
+        yield shared.data(task).fingerprint
     except OptrunError:
         yield None
 
 
 def _trained(task: Task) -> Iterator[Report]:
     try:
-        notes: list[str] = []
-        experiment = _unlocked(lambda: _experiment(task, notes))
-        if experiment is None:
-            yield Ended("completed")
-            return
-        for note in [*notes, *experiment.notes]:
-            yield Noted(f"{task.directory.name}: {note}")
+        experiment, notes = begun(task)
+    except Exception as error:
+        yield Ended("failed", failure(task, error))
+        return
+    for note in notes:
+        yield Noted(f"{task.directory.name}: {note}")
+    yield from trained(task, experiment) if experiment is not None else [Ended("completed")]
+
+
+def trained(task: Task, experiment: Experiment) -> Iterator[Report]:
+    """Train the trial's run by itself, from where it stands."""
+    try:
         yield from _training(experiment, task.until)
         status = experiment.summary["status"]
         yield Ended("paused" if status == "interrupted" else status)
@@ -81,18 +86,34 @@ def _trained(task: Task) -> Iterator[Report]:
     except Diverged as diverged:
         yield Ended("diverged", str(diverged))
     except Exception as error:
-        yield Ended("failed", _failure(task, error))
+        yield Ended("failed", failure(task, error))
 
 
-def _experiment(task: Task, notes: list[str]) -> Experiment | None:
-    """The run, ready to be trained; None if it is complete. What had to be done about it is added to `notes`."""
+def begun(task: Task, **how: Any) -> tuple[Experiment | None, list[str]]:
+    """The trial's run, ready to be trained, and what had to be done about it, in sentences. None if it is complete.
+
+    `how` are settings of `Experiment.new` and `resumed`. Waits while another process still works on the run.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        notes: list[str] = []
+        try:
+            experiment = _experiment(task, notes, how)
+            return experiment, [*notes, *(experiment.notes if experiment else [])]
+        except RunLocked:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experiment | None:
     from optrun.experiment import Experiment
 
-    data = _shared.data(task)
+    data = shared.data(task)
     if task.shorter is not None and not is_run(task.directory):
         begin_from(task.shorter, task.directory, to_yaml(task.spec.resolved()))
     if is_run(task.directory):
-        resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data)
+        resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data, **how)
         try:
             experiment = resume()
             if experiment is None or not experiment.record.notes:
@@ -103,20 +124,8 @@ def _experiment(task: Task, notes: list[str]) -> Experiment | None:
             notes.append(str(damaged))
         remove_all(Layout(task.directory))  # nothing is lost: the same numbers come again
         return resume()
-    around = _shared.around(task)
-    return Experiment.new(task.spec, directory=task.directory, imported=task.imported, data=data, around=around)
-
-
-def _unlocked(begin: Callable[[], Experiment | None]) -> Experiment | None:
-    """Wait while another process still works on the run."""
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return begin()
-        except RunLocked:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+    around = shared.around(task)
+    return Experiment.new(task.spec, directory=task.directory, imported=task.imported, data=data, around=around, **how)
 
 
 def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]:
@@ -137,7 +146,7 @@ def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]
                 return
 
 
-def _failure(task: Task, error: Exception) -> str:
+def failure(task: Task, error: Exception) -> str:
     """Why the trial failed, in a sentence, which its directory says as well."""
     with contextlib.suppress(OptrunError):
         if is_run(task.directory) and (said := read(task.directory).summary.get("error")):
@@ -149,7 +158,7 @@ def _failure(task: Task, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _heard_warnings() -> Iterator[list[str]]:
+def heard_warnings() -> Iterator[list[str]]:
     """Collect what Python's `warnings` are given in the block. (`catch_warnings` would forget, each time, which ones
     were shown before.)"""
     sentences: list[str] = []
@@ -187,4 +196,4 @@ class _Shared:
         return self._around[1]
 
 
-_shared = _Shared()
+shared = _Shared()

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from optrun.components.data import Examples, Part
 from optrun.components.parts import fetch
 from optrun.components.transforms import Augment
+from optrun.training.packing import is_aligned
 from optrun.training.precision import Placement
 from optrun.training.randomness import epoch_order
 
@@ -72,13 +73,17 @@ class Batches:
     def _gathered(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
         part: Examples = self.part  # type: ignore[assignment]
         row = part.inputs[0].nbytes + part.targets[0].nbytes
-        steps = max(1, GATHERED_BYTES // (row * self.rows_per_step))
+        steps = max(1, GATHERED_BYTES // (row * self.rows_per_step)) if self._cuts_are_aligned(part) else 1
         for rows in order[first:].split(steps * self.rows_per_step):
             rows = rows.to(part.inputs.device)
             inputs = self.place(part.inputs.index_select(0, rows))
             targets = self.place(part.targets.index_select(0, rows))
             for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
                 yield self._micro_batches(x, y)
+
+    def _cuts_are_aligned(self, part: Examples) -> bool:
+        """Whether a batch that is a view of many lies where one of its own would."""
+        return is_aligned(self.batch_size * part.inputs[0].nbytes)
 
     def _fetched(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
         starts = range(first, len(order), self.rows_per_step)
@@ -98,7 +103,10 @@ class Batches:
     def _micro_batches(self, inputs: Tensor, targets: Tensor) -> list[MicroBatch]:
         if len(inputs) <= self.batch_size:
             return [(inputs, targets, 1.0)]
-        pairs = zip(inputs.split(self.batch_size), targets.split(self.batch_size))
+        pieces = inputs.split(self.batch_size)
+        if not is_aligned(pieces[0].nbytes):
+            pieces = tuple(piece.clone() for piece in pieces)
+        pairs = zip(pieces, targets.split(self.batch_size))
         return [(x, y, len(x) / len(inputs) if self.weighted else 1.0) for x, y in pairs]
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from optrun.training.packing import Packing
+
 __all__ = ["ELEMENTWISE", "SMALL", "Flat", "can_be_flat"]
 
 ELEMENTWISE = {
@@ -113,18 +115,14 @@ class _Vector:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
-        self.weights = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.parameters]))
+        self.packing = Packing([p.shape for p in self.parameters], self.parameters[0].dtype)
+        self.weights = nn.Parameter(self.packing.joined([p.detach() for p in self.parameters]))
         self.gradients = self.weights.grad = torch.full_like(self.weights.detach(), _MINUS_ZERO)
-        for parameter, piece in zip(self.parameters, self.pieces(self.weights.detach())):
+        for parameter, piece in zip(self.parameters, self.packing.pieces(self.weights.detach())):
             parameter.data = piece
         self._is_filled_by_backward = False
         self._counts: list[int] = []
         """How often each gradient had been written to when the latest step began."""
-
-    def pieces(self, vector: Tensor) -> list[Tensor]:
-        """Views of a vector in the shapes of the parameters."""
-        cut = vector.split([p.numel() for p in self.parameters])
-        return [piece.view(p.shape) for piece, p in zip(cut, self.parameters)]
 
     def zero_grad(self) -> None:
         if self._is_filled_by_backward:
@@ -139,7 +137,7 @@ class _Vector:
             return not self.without_gradient()
         if any(p.grad is None or p.grad.layout is not torch.strided for p in self.parameters):
             return False
-        for parameter, piece in zip(self.parameters, self.pieces(self.gradients)):
+        for parameter, piece in zip(self.parameters, self.packing.pieces(self.gradients)):
             piece.copy_(parameter.grad)  # type: ignore[arg-type]
             parameter.grad = piece.data  # .data, so that each counts by itself how often it is written to
         self._is_filled_by_backward = True
@@ -158,7 +156,7 @@ class _Vector:
         """The vector's state for each parameter: what has an element for each of the weights is cut, the rest (a count
         of steps, say) is the same for all."""
         whole = self.weights.shape
-        cut = {key: self.pieces(value) for key, value in state.items() if _shape(value) == whole}
+        cut = {key: self.packing.pieces(value) for key, value in state.items() if _shape(value) == whole}
         return [
             {key: cut[key][i] if key in cut else _copied(value) for key, value in state.items()}
             for i in range(len(self.parameters))
@@ -168,7 +166,7 @@ class _Vector:
         """The state of the vector, from that of each parameter."""
         cut = [key for key in pieces[0] if _shape(pieces[0][key]) == self.parameters[0].shape]
         return {
-            key: torch.cat([piece[key].reshape(-1) for piece in pieces]) if key in cut else _copied(value)
+            key: self.packing.joined([piece[key] for piece in pieces]) if key in cut else _copied(value)
             for key, value in pieces[0].items()
         }
 

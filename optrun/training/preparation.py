@@ -44,35 +44,41 @@ def load_data(spec: Spec) -> Data:
         )
 
 
-def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) -> tuple[Spec, State, Batches]:
+def prepare_run(
+    spec: Spec, data: Data | None = None, *, to_train: bool = True, apart: bool = False
+) -> tuple[Spec, State, Batches]:
     """Build everything `spec` asks for: (the spec with what was left open resolved, the state, the batches).
 
     The model is built right after the seeding, so that its weights are those of `torch.manual_seed(seed)` followed by
     the model's constructor. If not `to_train`, a large model has shapes only, on torch's meta device, so that judging
-    it takes neither time nor memory. Raises ConfigError.
+    it takes neither time nor memory. With `apart` the optimizers work on the parameters one by one, as somebody who
+    stacks them needs, and what a sweep has judged before is not judged again. Raises ConfigError.
     """
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
             device = resolve_device(spec.device)
         data = data or load_data(spec)
-        feasibility.judge_data(spec, data)
+        if not apart:
+            feasibility.judge_data(spec, data)
         dtype = dtype_of(spec.precision)
         seed_everything(spec.seed)
         with located(spec, "model"):
             make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
             model = sized(spec.model.name, make, data, to_train=to_train)
-            feasibility.judge_model(spec, model, data)
+            if not apart:
+                feasibility.judge_model(spec, model, data)
         model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
         with located(spec, "loss"):
             criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
-            feasibility.judge_loss(spec, data, criterion, device, dtype)
+            if not apart:
+                feasibility.judge_loss(spec, data, criterion, device, dtype)
         place = Placement(device, dtype)
         ready = _placed(data, place)
         batches = _batches(spec, ready, criterion, place)
         if spec.threads == "auto":
             spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place)})
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
-        stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch)
+        stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch, apart)
         if spec.compile:
             model.compile()
         state = State(
@@ -94,17 +100,19 @@ def prepare_run(spec: Spec, data: Data | None = None, *, to_train: bool = True) 
 
 
 def _optimizer_and_schedule(
-    spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int
+    spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int, apart: bool
 ) -> tuple[Stepper, Schedule]:
-    feasibility.judge_optimizer(spec, model, device)
+    if not apart:
+        feasibility.judge_optimizer(spec, model, device)
     choice = unfused(spec.optimizer) if is_weightless(model) else spec.optimizer
     with located(spec, "optimizer"):
         built = optimizers.build(choice, model)
-    feasibility.judge_schedule(spec, built, total, steps_per_epoch)
+    if not apart:
+        feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return Stepper(built, parameters, loss_scaler(spec.precision, device)), schedule
+    return Stepper(built, parameters, loss_scaler(spec.precision, device), apart=apart), schedule
 
 
 def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -> int:

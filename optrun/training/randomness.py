@@ -15,14 +15,29 @@ import numpy
 import torch
 from torch import Tensor
 
-__all__ = ["epoch_order", "generator_states", "restore_generators", "seed_everything"]
+__all__ = ["Generators", "epoch_order", "generator_states", "restore_generators", "seed_everything"]
+
+
+class Generators:
+    """The generators that a run draws from: Python's, numpy's and torch's global ones."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where they stand, as values that `torch.load(weights_only=True)` reads."""
+        return generator_states()
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Put them back."""
+        restore_generators(states)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators, on every device."""
+    """Seed Python's, numpy's and torch's global generators, on every device.
+
+    `torch.manual_seed`, which leaves a note with a traceback for each kind of device that is not there.
+    """
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
@@ -33,10 +48,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> Tensor:
 
 def generator_states() -> dict[str, Any]:
     """Where every global generator stands, as values that `torch.load(weights_only=True)` reads."""
+    version, words, gauss = random.getstate()
     of_numpy: dict[str, Any] = numpy.random.get_state(legacy=False)
     twister = {**of_numpy["state"], "key": torch.from_numpy(of_numpy["state"]["key"].astype("int64"))}
     states: dict[str, Any] = {
-        "python": random.getstate(),
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
         "numpy": {**of_numpy, "state": twister},
         "torch": torch.get_rng_state(),
     }
@@ -49,7 +65,10 @@ def generator_states() -> dict[str, Any]:
 
 def restore_generators(states: Mapping[str, Any]) -> None:
     """Put every generator back to where `generator_states` found it."""
-    random.setstate(states["python"])
+    python = states["python"]
+    if isinstance(python, Mapping):
+        python = (python["version"], tuple(python["words"].tolist()), python["gauss"])
+    random.setstate(python)  # checkpoints of optrun 0.1.0 have it as it is
     twister = dict(states["numpy"]["state"])
     twister["key"] = twister["key"].numpy().astype("uint32")
     numpy.random.set_state({**states["numpy"], "state": twister})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -32,6 +32,12 @@ class Schedule:
         self.metric = _watched(choice)
         self._steps = [s for s in self.schedulers if not isinstance(s, ReduceLROnPlateau)]
         self._every_step = self._steps if self.interval == "step" else []
+
+    def steps_after(self, moment: Literal["step", "epoch", "evaluation"]) -> bool:
+        """Whether a scheduler may change something then."""
+        if moment == "evaluation":
+            return any(isinstance(s, ReduceLROnPlateau | WarmupThenPlateau) for s in self.schedulers)
+        return self.interval == moment and bool(self._steps)
 
     def after_step(self) -> None:
         """An optimizer step was taken."""

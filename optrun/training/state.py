@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from optrun.components.data import Data
 from optrun.training.precision import Placement
 from optrun.training.progress import Progress
-from optrun.training.randomness import generator_states, restore_generators
+from optrun.training.randomness import Generators
 from optrun.training.recent import Recent
 from optrun.training.schedule import Schedule
 from optrun.training.stepping import Stepper
@@ -41,6 +41,8 @@ class State:
     autocast: Callable[[], contextlib.AbstractContextManager[Any]]
     steps_per_epoch: int
     total_steps: int
+
+    generators: Generators = field(default_factory=Generators)
 
     step: int = 0
     """Optimizer steps taken."""
@@ -97,7 +99,7 @@ class State:
             **self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "progress": self.progress.state_dict(),
-            "random": generator_states(),
+            "random": self.generators.state_dict(),
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
@@ -114,7 +116,7 @@ class State:
         self.optimizer.load_state_dict(dict(saved))
         self.schedule.load_state_dict(saved["schedule"])
         self.progress.load_state_dict(saved["progress"])
-        restore_generators(saved["random"])
+        self.generators.load_state_dict(saved["random"])
         for key in ("step", "epoch", "batch", "evaluated", "time", "samples"):
             setattr(self, key, saved[key])
         self.recent.load_state_dict(saved["recent"])

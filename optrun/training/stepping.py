@@ -30,14 +30,20 @@ class Stepper:
 
     The methods are those of `torch.optim.Optimizer` and `torch.amp.GradScaler`, in their order of use: `zero_grad`,
     `scale(loss).backward()`, `gradients` (before clipping), `step`. Where it is exact and pays, an optimizer works on
-    the vectors of a `Flat` instead of on the parameters; `parameters` are the model's, in its order.
+    the vectors of a `Flat` instead of on the parameters, unless they must stay `apart`; `parameters` are the model's,
+    in its order.
     """
 
     def __init__(
-        self, optimizers: Sequence[Optimizer], parameters: Sequence[nn.Parameter], scaler: GradScaler | None = None
+        self,
+        optimizers: Sequence[Optimizer],
+        parameters: Sequence[nn.Parameter],
+        scaler: GradScaler | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.optimizers, self.parameters, self.scaler = list(optimizers), list(parameters), scaler
-        flat = [can_be_flat(optimizer) and scaler is None for optimizer in self.optimizers]
+        flat = [not apart and scaler is None and can_be_flat(optimizer) for optimizer in self.optimizers]
         self._flats = [Flat(optimizer) if can else None for optimizer, can in zip(self.optimizers, flat)]
         self._steps = [_bare_step(optimizer) for optimizer in self.optimizers]
         self._arrange()

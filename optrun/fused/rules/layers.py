@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from optrun.fused.agreement import best_way, signature
+from optrun.fused.products import product, sum_of_rows
 from optrun.fused.tensor import RULES, is_stacked, members, physical, rule, stacked
 
 
 class _Linear(torch.autograd.Function):
     """x [K, N, I], weight [K, O, I], bias [K, O] or None → [K, N, O].
 
-    The three matrix products of a solo layer, each as one product of batches: `addmm(bias, x, weight.t())` forwards,
-    `grad.mm(weight)` and `grad.t().mm(x)` backwards, as torch's derivatives.yaml has them.
+    The products of a solo layer: forwards `addmm(bias, x, weight.t())`, backwards `grad.mm(weight)`, `grad.t().mm(x)`
+    and `grad.sum(0)`, as torch's derivatives.yaml has them.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        if bias is None:
-            return torch.bmm(x, weight.transpose(1, 2))
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+        return product(x, weight.transpose(1, 2), bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            torch.bmm(grad, weight) if for_x else None,
-            torch.bmm(grad.transpose(1, 2), x) if for_weight else None,
-            grad.sum(1) if ctx.has_bias and for_bias else None,
+            product(grad, weight) if for_x else None,
+            product(grad.transpose(1, 2), x) if for_weight else None,
+            sum_of_rows(grad) if ctx.has_bias and for_bias else None,
         )
 
 
@@ -116,12 +116,52 @@ def batch_norm(
     given = (running_mean, running_var, weight, bias)
     if not is_stacked(x) or any(tensor is not None and not is_stacked(tensor) for tensor in given):
         return NotImplemented
-    count = Tensor.size(x, 0)
-    side_by_side = Tensor.transpose(x, 0, 1).flatten(1, 2)  # [N, K·C, …]
-    statistics = [None if tensor is None else physical(tensor).view(-1) for tensor in given[:2]]
-    affine = [None if tensor is None else physical(tensor).reshape(-1) for tensor in given[2:]]
-    result = F.batch_norm(side_by_side, *statistics, *affine, training, momentum, eps)  # type: ignore[arg-type]
-    return stacked(result.view(len(result), count, -1, *result.shape[2:]).transpose(0, 1))
+    mean, var, *affine = (None if tensor is None else physical(tensor) for tensor in given)
+    key = ("batch norm", signature(x), *(tensor is None for tensor in given))
+    way = _WAYS[_TRIED.index(best_way(key, _TRIED, (physical(x), *affine)))]
+    return stacked(way(physical(x), (mean, var), affine, (training, momentum, eps)))
+
+
+_Pair = Sequence[Tensor | None]
+"""Something of each channel, [K, C], and something else; either may be missing."""
+
+
+def _side_by_side(x: Tensor, statistics: _Pair, affine: _Pair, settings: tuple[bool, float, float]) -> Tensor:
+    """[K, N, C, …] as [N, K·C, …]."""
+    whole = x.transpose(0, 1).flatten(1, 2)
+    mean, var = (None if tensor is None else tensor.view(-1) for tensor in statistics)
+    weight, bias = (None if tensor is None else tensor.reshape(-1) for tensor in affine)
+    result = F.batch_norm(whole, mean, var, weight, bias, *settings)
+    # Laid out as the members' results would be: the bits of what comes next can depend on it.
+    return result.view(len(result), len(x), -1, *result.shape[2:]).transpose(0, 1).contiguous()
+
+
+def _by_members(x: Tensor, statistics: _Pair, affine: _Pair, settings: tuple[bool, float, float]) -> Tensor:
+    none = [None] * len(x)
+    means, variances = (none if tensor is None else tensor.unbind() for tensor in statistics)
+    weights, biases = (none if tensor is None else members(tensor) for tensor in affine)
+    each = zip(members(x), means, variances, weights, biases)
+    return torch.stack([F.batch_norm(*one, *settings) for one in each])
+
+
+def _tried(way: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
+    """What batch normalisation gives, forwards and backwards, with fresh statistics."""
+
+    def apply(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> list[Tensor]:
+        statistics = (x.new_zeros(len(x), x.shape[2]), x.new_ones(len(x), x.shape[2]))
+        with torch.enable_grad():
+            wanted = [t.detach().clone().requires_grad_() for t in (x, weight, bias) if t is not None]
+            affine = wanted[1:] or (None, None)
+            result = way(wanted[0], statistics, affine, (True, 0.1, 1e-5))
+            found = torch.autograd.grad(result, wanted, x.detach().roll(1, 0))
+            evaluated = way(wanted[0], statistics, affine, (False, 0.1, 1e-5))
+        return [result.detach(), *statistics, *found, evaluated.detach()]
+
+    return apply
+
+
+_WAYS = (_side_by_side, _by_members)
+_TRIED = tuple(map(_tried, _WAYS))
 
 
 def _example_by_example(function: Any) -> Callable[..., Any]:
@@ -174,8 +214,10 @@ def layer_norm(
     """Without weights rows are alone with themselves; with them the kernel multiplies while it normalises."""
     if weight is None and bias is None:
         return stacked(F.layer_norm(physical(x), normalized_shape, None, None, eps))
-    count = Tensor.size(x, 0) if is_stacked(x) else Tensor.size(weight, 0)  # type: ignore[arg-type]
-    each = zip(*(members(tensor, count) for tensor in (x, weight, bias)))  # type: ignore[arg-type]
+    if not is_stacked(x):
+        return NotImplemented
+    affine = ([None] * Tensor.size(x, 0) if tensor is None else members(tensor) for tensor in (weight, bias))
+    each = zip(members(x), *affine)
     return stacked(torch.stack([F.layer_norm(one, normalized_shape, w, b, eps) for one, w, b in each]))  # type: ignore[arg-type]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from optrun.fused.softmax import softmax_for
 from optrun.fused.tensor import is_stacked, physical, rule, stacked
 
 
@@ -17,57 +19,41 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, targets: Tensor, mean: bool) -> Tensor:
-        logarithms = torch.log_softmax(scores, 2)
+        ctx.softmax = softmax = softmax_for(scores)
+        logarithms = softmax.forward(scores)
         ctx.save_for_backward(logarithms, targets)
         ctx.mean = mean
-        picked = logarithms.gather(2, targets.unsqueeze(2)).squeeze(2)
-        total = -summed_like_nll(picked)
-        return total / picked.shape[1] if mean else total
+        total = -summed_like_nll(softmax.pick(logarithms, targets))
+        return total / targets.shape[1] if mean else total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
         logarithms, targets = ctx.saved_tensors
-        share = -(grad / targets.shape[1] if ctx.mean else grad)
-        picked = torch.zeros_like(logarithms)
-        picked.scatter_(2, targets.unsqueeze(2), share.view(-1, 1, 1).expand(-1, targets.shape[1], 1))
-        return torch.ops.aten._log_softmax_backward_data(picked, logarithms, 2, logarithms.dtype), None, None
+        shares = -(grad / targets.shape[1] if ctx.mean else grad).unsqueeze(1).expand_as(targets)
+        return ctx.softmax.backward(logarithms, targets, shares), None, None
 
 
 def summed_like_nll(values: Tensor) -> Tensor:
     """Sums of the rows of [K, N] in the order of torch's kernel for nll_loss on a CPU.
 
-    It adds in levels (aten/src/ATen/native/LossNLL.cpp, nll_loss_out_frame): after number i, counted from 0, every
-    level whose digit of i is zero is added to the next. So the first number stands alone, and those that follow come in
-    runs of sixteen. Here the runs are summed side by side.
+    It adds in levels (aten/src/ATen/native/LossNLL.cpp, nll_loss_out_frame): the first number stands alone, those that
+    follow are added up in runs of sixteen (of more where N is above 2^40), the sums of runs in runs of sixteen, and so
+    on; at last what is left over at each level is added, and the first number. All rows are summed side by side.
     """
-    count = values.shape[1]
-    digits = max(4, math.ceil(math.log2(count)) // 8 if count > 1 else 0)
-    run = 2**digits
     if values.device.type != "cpu":
         return values.sum(1)
-    runs = math.ceil((count - 1) / run)
-    padded = values.new_zeros(len(values), runs * run)  # x + 0.0 is x, for whatever a sum can be
-    padded[:, : count - 1] = values[:, 1:]
-    by_place = padded.view(len(values), runs, run).permute(2, 1, 0).contiguous()  # [run, runs, K]
-    sums = by_place[0]
-    for numbers in by_place[1:]:
-        sums = sums + numbers
-    whole = (count - 1) // run
-    levels = [torch.zeros_like(values[:, 0]) for _ in range(8)]
-    levels[7] = levels[7] + values[:, 0]
-    for number in range(1, whole + 1):
-        carried, level = sums[number - 1], 1
-        levels[1] = levels[1] + carried
-        while level < 7 and number % run**level == 0:
-            levels[level + 1] = levels[level + 1] + levels[level]
-            levels[level] = torch.zeros_like(levels[level])
-            level += 1
-    if whole < runs:
-        levels[0] = sums[whole]
-    total = levels[0]
-    for level in levels[1:]:
-        total = total + level
-    return total
+    first, *_ = numbers = numpy.ascontiguousarray(values.numpy().T)
+    run, numbers, total = 2 ** max(4, math.ceil(math.log2(len(numbers))) // 8), numbers[1:], 0
+    while len(numbers):
+        whole = len(numbers) // run * run
+        total = total + _one_after_the_other(numbers[whole:], 0)
+        numbers = _one_after_the_other(numbers[:whole].reshape(-1, run, len(first)), 1)
+    return torch.from_numpy(total + first)
+
+
+def _one_after_the_other(numbers: Any, axis: int) -> Any:
+    """The sum along an axis in its order; numpy's `sum` may take another one."""
+    return numpy.add.accumulate(numbers, axis).take(-1, axis) if numbers.size else numbers.sum(axis)
 
 
 @rule(F.cross_entropy)
@@ -120,6 +106,6 @@ def mse_loss(
     if special or reduction not in ("mean", "sum") or not is_stacked(outputs):
         return NotImplemented
     member = Tensor.size(targets)[1:] if is_stacked(targets) else Tensor.size(targets)
-    if Tensor.size(outputs)[1:] != member or Tensor.requires_grad.__get__(targets):
+    if Tensor.size(outputs)[1:] != member or targets.requires_grad:
         return NotImplemented
     return stacked(_SquaredError.apply(physical(outputs), physical(targets), reduction == "mean"))

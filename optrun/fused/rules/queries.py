@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optrun.fused.tensor import RULES, rule
+from optrun.fused.tensor import RULES, attribute, rule
 
 
-@rule(Tensor.shape.__get__)
+@rule(attribute("shape"))
 def shape(x: Tensor) -> torch.Size:
     return torch.Size(Tensor.size(x)[1:])
 
@@ -20,7 +20,7 @@ def size(x: Tensor, dim: int | None = None) -> Any:
     return shape(x) if dim is None else shape(x)[dim]
 
 
-@rule(Tensor.ndim.__get__, Tensor.dim)
+@rule(attribute("ndim"), Tensor.dim)
 def dim(x: Tensor) -> int:
     return Tensor.dim(x) - 1
 
@@ -43,6 +43,6 @@ for _name in (
     *("dtype", "device", "layout", "requires_grad", "is_leaf", "grad_fn", "is_cuda", "is_mps", "is_meta"),
     *("is_sparse", "is_quantized", "is_mkldnn", "is_nested"),
 ):
-    _same_for_all(getattr(Tensor, _name).__get__)
+    _same_for_all(attribute(_name))
 for _function in (Tensor.is_floating_point, torch.is_floating_point, Tensor.is_complex, torch.is_complex):
     _same_for_all(_function)

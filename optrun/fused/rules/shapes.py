@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from optrun.fused.rules.elements import aligned
-from optrun.fused.tensor import is_stacked, physical, rule, stacked
+from optrun.fused.tensor import attribute, is_stacked, physical, rule, stacked
 
 
 def shifted(dim: int) -> int:
@@ -57,7 +57,7 @@ def permute(x: Tensor, *dims: Any, **named: Any) -> Any:
     return stacked(Tensor.permute(x, 0, *(dim % rank + 1 for dim in _sizes(dims or (named["dims"],)))))
 
 
-@rule(Tensor.t, torch.t, Tensor.mT.__get__)
+@rule(Tensor.t, torch.t, attribute("mT"))
 def t(x: Tensor) -> Any:
     return stacked(Tensor.transpose(x, -1, -2)) if Tensor.dim(x) > 2 else x
 

@@ -11,6 +11,7 @@ from optrun.config.spec import Spec
 from optrun.errors import UsageError
 from optrun.sweeps.driver import Sweep
 from optrun.sweeps.executors.cores import physical_cores
+from optrun.sweeps.executors.fused import Fused
 from optrun.sweeps.executors.inline import Inline
 from optrun.sweeps.executors.interface import Executor
 from optrun.sweeps.executors.pool import Pool
@@ -18,9 +19,10 @@ from optrun.sweeps.executors.pool import Pool
 __all__ = ["EXECUTORS", "choose"]
 
 EXECUTORS = {
-    "auto": "the pool where there is something to run side by side, else inline",
+    "auto": "fused where trials are alike and it pays, else the pool; inline for a single trial",
     "inline": "one trial after the other in this process; a debugger works",
     "pool": "processes that stay and take trial after trial, one for each core or CUDA device",
+    "fused": "alike trials trained as one model in each process of a pool, bit for bit; the others in the pool",
 }
 """What `--executor` takes."""
 
@@ -34,19 +36,20 @@ def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Pa
         raise UsageError(f"there is no executor {name}; choose one of {', '.join(EXECUTORS)}")
     here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
     unknown = here - {os.path.realpath(file) for file in imports}
-    if name == "pool" and unknown:
+    if name in ("pool", "fused") and unknown:
         raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
     if name == "inline" and jobs not in (None, 1):
         raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
     trials = sweep.plan()
     if name == "auto":
         few = not sweep.learns and sum(map(sweep.is_due, trials)) <= 1
-        name = "inline" if jobs == 1 or unknown or few else "pool"
+        name = "inline" if unknown or few else "auto"
     if name == "inline":
         return Inline()
     specs = [trial.spec for trial in trials]
     named = any(spec.device.startswith("cuda:") for spec in specs)
-    return Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
+    pool = Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
+    return pool if name == "pool" else Fused(pool, race=name == "auto")
 
 
 def _fitting(specs: Sequence[Spec]) -> int | None:

@@ -26,7 +26,7 @@ __all__ = ["PRELOAD", "Pool"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-PRELOAD = ("torch._dynamo", "optrun.experiment", "optrun.sweeps.work")
+PRELOAD = ("torch._dynamo", "optrun.experiment.group", "optrun.sweeps.together")
 """What every worker would import for its first trial; torch._dynamo comes with the first optimizer."""
 
 _TICK = 0.1

@@ -1,0 +1,104 @@
+"""Where the members of a stack stand, counted once for all of them, and written into a member's state when it matters.
+
+Members take every step together, so what grows by the same amount for each is counted here. `settle` makes a member's
+`State` what it would be if the member had counted by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from optrun.fused.member import Member
+
+__all__ = ["WARM", "Standing"]
+
+WARM = 4
+"""Steps after which a stack is as fast as it will be."""
+
+
+class Standing:
+    """Counts since the stack was built; the losses and norms of the latest steps, left where they were computed."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        first = self.members[0].state
+        self.batch, self.steps_per_epoch = first.batch, first.steps_per_epoch
+        self.taken, self.samples, self.time = 0, 0, 0.0
+        self.fastest = math.inf
+        """Seconds of the fastest step, for each member; without the first few, which try out which kernels to use."""
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._last_losses: list[float] = []
+        self._last_norms: list[float] = []
+        self._clipped = [0] * len(self.members)
+        bounds = [float("inf") if m.spec.clip_norm is None else m.spec.clip_norm for m in self.members]
+        self._bounds = torch.tensor(bounds, dtype=torch.float64)
+        self._before = [(s.step, s.samples, s.time, s.recent.clipped) for s in (m.state for m in self.members)]
+        self._rates_noted = [-1] * len(self.members)
+
+    def add(self, losses: Tensor, norms: Tensor | None, samples: int) -> None:
+        """A step of every member: its losses and gradient norms, [K]; epochs are not advanced."""
+        self._losses.append(losses)
+        if norms is not None:
+            self._norms.append(norms)
+        self.taken += 1
+        self.samples += samples
+        self.batch = (self.batch + 1) % self.steps_per_epoch
+
+    def took(self, seconds: float, members: int) -> None:
+        """The step just taken took so many seconds, of which so many members have each their share."""
+        share = seconds / members
+        self.time += share
+        if self.taken > WARM:
+            self.fastest = min(self.fastest, share)
+
+    def step_of(self, row: int) -> int:
+        """Optimizer steps that a member has taken."""
+        return self._before[row][0] + self.taken
+
+    def gather(self) -> None:
+        """Fetch what the latest steps left, in one transfer."""
+        if not self._losses:
+            return
+        self._last_losses = self._losses[-1].tolist()
+        if self._norms:
+            norms = torch.stack(self._norms).double().cpu()
+            self._last_norms = norms[-1].tolist()
+            clipped = (norms > self._bounds).sum(0).tolist()
+            self._clipped = [before + now for before, now in zip(self._clipped, clipped)]
+        self._losses, self._norms = [], []
+
+    def not_finite(self) -> list[tuple[int, int, float]]:
+        """Of members with a loss that is not finite among the latest steps: row, step, the first such loss."""
+        losses = torch.stack(self._losses)
+        found = []
+        for row in (~losses.isfinite()).any(0).nonzero().flatten().tolist():
+            index = int((~losses[:, row].isfinite()).nonzero()[0])
+            step = self.step_of(row) - len(losses) + 1 + index
+            found.append((row, step, losses[index, row].item()))
+        return found
+
+    def note_rates(self, row: int) -> None:
+        """A schedule is about to change what the member's latest step used."""
+        if self._rates_noted[row] != self.taken:
+            state = self.members[row].state
+            state.recent.last_lr = state.optimizer.learning_rates()
+            self._rates_noted[row] = self.taken
+
+    def settle(self, row: int) -> None:
+        """The member's state as of its latest step, whose values have been gathered."""
+        member = self.members[row]
+        state, recent = member.state, member.state.recent
+        step, samples, time, clipped = self._before[row]
+        state.step, state.samples, state.time = step + self.taken, samples + self.samples, time + self.time
+        state.batch = self.batch
+        if self.taken:
+            self.note_rates(row)
+            recent.last_epoch = state.epoch - (self.batch == 0)
+            recent.last_loss = self._last_losses[row]
+            if member.spec.clip_norm is not None:
+                recent.last_norm, recent.clipped = self._last_norms[row], clipped + self._clipped[row]
