@@ -80,9 +80,10 @@ def soak(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def calibration(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.calibration import measure
+    from benchmarks.calibration_merged import measure_merged
     from benchmarks.calibration_tables import markdown
 
-    figures = measure(chosen.studies)
+    figures = {**measure(chosen.studies), "merged": measure_merged(chosen.studies)}
     print("\n\n".join(markdown(figures)))
     return figures
 

@@ -20,9 +20,13 @@ from optrun.comparisons.statistics import ALPHA, Mode, Values, difference, inter
 
 __all__ = [
     "APART",
+    "CORRELATION",
     "GROUPS",
     "KINDS",
+    "PLANTED",
     "SIZES",
+    "Array",
+    "as_groups",
     "draw",
     "false_claims",
     "joint_coverage",

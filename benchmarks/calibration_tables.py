@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from benchmarks.calibration import APART, CORRELATION, GROUPS, KINDS, SIZES
+from benchmarks.calibration_merged import TRIED, TRIED_KINDS
 from optrun.comparisons.statistics import detectable
 
 __all__ = ["detectable_differences", "markdown"]
@@ -41,7 +42,31 @@ def markdown(figures: dict[str, Any]) -> list[str]:
         for metric, its in figures["real"]["metrics"].items()
     ]
     tables.append(_table(["metric", f"mean ± sd of {figures['real']['seeds']} seeds", *heads], lines))
-    return tables
+    return [*tables, *_merged(figures["merged"])]
+
+
+def _merged(figures: dict[str, Any]) -> list[str]:
+    """Groups that are the best of several settings: false claims, then power and coverage."""
+    names = [" and ".join([", ".join(map(str, tried[:-1])), str(tried[-1])]) for tried in TRIED]
+    rows = {(its["kind"], its["seeds"], its["n"], tuple(its["tried"])): its["share"] for its in figures["false_claims"]}
+    lines = [
+        [
+            kind if n == SIZES[0] else "",
+            str(n),
+            *(f"{rows[kind, 'own', n, tried]:.1%}, {rows[kind, 'same', n, tried]:.1%}" for tried in TRIED),
+        ]
+        for kind, n in itertools.product(TRIED_KINDS, SIZES)
+    ]
+    claimed = _table(["values over seeds", "n", *names], lines)
+    planted = {(its["seeds"], its["n"], tuple(its["tried"])): its for its in figures["planted"]}
+    lines = [
+        [
+            f"{seeds} seeds, n = {n}",
+            *(f"{its['verdict']:.1%}, {its['held']:.1%}" for its in (planted[seeds, n, tried] for tried in TRIED)),
+        ]
+        for seeds, n in itertools.product(("own", "same"), SIZES)
+    ]
+    return [claimed, _table(["told, and intervals that hold", *names], lines)]
 
 
 def detectable_differences() -> str:

@@ -116,7 +116,12 @@ def measure(sizes: Sequence[int], repeat: int, rival_python: str) -> dict[str, A
 
 def _programs(runs: Path, size: int, rival_python: str, folder: Path) -> dict[str, list[str]]:
     optrun = [sys.executable, "-m", "optrun", "compare", "--runs-dir", str(runs), "--quiet"]
-    programs = {"optrun compare": optrun, "optrun compare --json": [*optrun, "--json"]}
+    programs = {
+        "optrun compare": optrun,
+        "optrun compare --json": [*optrun, "--json"],
+        "optrun compare --metric val/loss": [*optrun, "--metric", "val/loss"],
+        "optrun compare --metric train/loss": [*optrun, "--metric", "train/loss"],
+    }
     rival = functools.partial(_rival, rival_python)
     if _has(rival_python, "pandas"):
         programs["pandas"] = rival("pandas_runs", str(runs))
@@ -155,10 +160,10 @@ def report(figures: dict[str, Any]) -> str:
     """Median and range of the CPU seconds, a line for each program."""
     sizes = list(figures["cpu_seconds"])
     names = dict.fromkeys(name for turns in figures["cpu_seconds"].values() for name in turns)
-    lines = ["  " + "".join([f"{'CPU s beyond an empty Python':<30}", *(f"{f'{int(n):,} runs':>24}" for n in sizes)])]
+    lines = ["  " + "".join([f"{'CPU s beyond an empty Python':<36}", *(f"{f'{int(n):,} runs':>24}" for n in sizes)])]
     for name in names:
         cells = [figures["cpu_seconds"][size].get(name) for size in sizes]
-        lines.append("  " + "".join([f"{name:<30}", *(f"{_spread(cell):>24}" for cell in cells)]))
+        lines.append("  " + "".join([f"{name:<36}", *(f"{_spread(cell):>24}" for cell in cells)]))
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ OptrunError                 1   anything below
 ├── UsageError              2   a command was called with something that cannot be
 │   ├── ConfigError         2   a configuration has problems: all of them, each with its place
 │   └── NotARun             2   a path that holds no run
+│       └── NoRunsYet       2   a directory that holds none yet
 ├── RunError                1   a run could not go on
 │   ├── RunLocked           1   another process is working on the run
 │   └── CheckpointError     1   no checkpoint of the run can be read
@@ -23,6 +24,7 @@ __all__ = [
     "ConfigError",
     "Diverged",
     "Interrupted",
+    "NoRunsYet",
     "NotARun",
     "OptrunError",
     "Problem",
@@ -73,6 +75,10 @@ class ConfigError(UsageError):
 
 class NotARun(UsageError):
     """A path was taken for a run directory and is none."""
+
+
+class NoRunsYet(NotARun):
+    """A directory was taken for one of runs and holds none; a sweep that begins may still fill it."""
 
 
 class RunError(OptrunError):

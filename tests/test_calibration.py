@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.calibration import KINDS, coverage, false_claims, joint_coverage, planted, theory, welch_power
+from benchmarks.calibration_merged import AS_ONE, TRIED_KINDS, merged_claims, merged_planted
 from benchmarks.calibration_tables import detectable_differences, markdown
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,21 @@ def test_a_difference_of_two_deviations_is_found_as_theory_says(k: int, n: int, 
     assert at_least(expected, 200) <= alone <= at_most(expected, 200)
     assert at_least(expected, 200) <= verdict
     assert k > 2 or verdict == alone
+
+
+@pytest.mark.parametrize("same_seeds", [False, True])
+@pytest.mark.parametrize("kind", TRIED_KINDS)
+def test_the_best_of_many_equal_settings_is_seldom_called_different(kind: str, same_seeds: bool) -> None:
+    """And much too often, if it were tested as the only setting that had been tried."""
+    claimed = merged_claims(kind, (30, 1), 10, same_seeds, 100, np.random.default_rng(7))
+    assert claimed > 10 if kind == AS_ONE else claimed <= at_most(0.05, 100)
+
+
+@pytest.mark.parametrize("same_seeds", [False, True])
+def test_a_difference_between_the_best_of_many_settings_is_found(same_seeds: bool) -> None:
+    told, held = merged_planted((10, 10), 10, same_seeds, 100, np.random.default_rng(8))
+    assert told >= at_least(0.5, 100)
+    assert held >= at_least(0.95, 100)
 
 
 def test_welchs_power_without_an_effect_is_its_level() -> None:
@@ -75,6 +91,11 @@ def test_no_figure_contradicts_what_the_documentation_says_of_it() -> None:
     for found in figures["false_claims"]:
         if found["kind"] != "collapsing":
             assert found["share"] * studies <= at_most(0.05, studies), found
+    for found in figures["merged"]["false_claims"]:
+        if found["kind"] != AS_ONE:
+            assert found["share"] * studies <= at_most(0.05, studies), found
+    for found in figures["merged"]["planted"]:
+        assert found["held"] * studies >= at_least(0.95, studies), found
     for found in figures["power"]:
         assert at_least(found["theory"], studies) <= found["alone"] * studies <= at_most(found["theory"], studies), (
             found

@@ -146,9 +146,12 @@ def _p(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
     if set(one) == set(other):
         differences = np.array([one[seed] - other[seed] for seed in one])
         return None if np.ptp(differences) < 1e-6 else stats.ttest_1samp(differences, 0.0).pvalue
-    if max(np.ptp(list(one.values())), np.ptp(list(other.values()))) < 1e-6:
+    steady, varying = sorted(([*one.values()], [*other.values()]), key=np.ptp)
+    if np.ptp(varying) < 1e-6:
         return None
-    return stats.ttest_ind(list(one.values()), list(other.values()), equal_var=False).pvalue
+    if np.ptp(steady) == 0:  # Welch's test then is Student's of the other group; scipy warns of its own rounding there
+        return stats.ttest_1samp(varying, steady[0]).pvalue
+    return stats.ttest_ind(steady, varying, equal_var=False).pvalue
 
 
 def _holm(p: Mapping[tuple[float, float], float]) -> dict[tuple[float, float], float]:

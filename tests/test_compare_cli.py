@@ -5,19 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
-import select
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from experiments import DIGITS_MLP, write_config
+from terminals import on_terminal
 
 import optrun
 from optrun.cli.app import run
@@ -183,8 +179,12 @@ def test_latex_escapes_what_it_must(runs: Path, capsys: pytest.CaptureFixture[st
         (["--target", "fast"], "--target takes METRIC=VALUE, such as val/accuracy=0.97, not fast"),
         (["--baseline", "RMSprop"], "no group is the baseline RMSprop; there is"),
         (["--baseline", "lr=0.1"], "3 groups could be the baseline lr=0.1, such as"),
-        (["--metric", "val/zeal"], "nobody knows whether more or less val/zeal is better; say it with --mode"),
-        (["--metric", "val/f1"], "no run has val/f1; there are val/accuracy and val/loss"),
+        (["--where", "lr=0.1", "--where", "lr=0.003"], "--where has lr twice, and a run has one value of it; give it"),
+        (["--baseline", "lr=0.1,lr=0.003"], "--baseline has lr twice"),
+        (["--metric", "lr"], "nobody knows whether more or less lr is better; say it with --mode"),
+        (["--metric", "val/acc"], "no run has val/acc; did you mean val/accuracy?"),
+        (["--metric", "val/zeal"], "no run has val/zeal; there is grad_norm, lr, train/loss, val/accuracy or val/loss"),
+        (["--metric", "val/f1"], "no run has val/f1; there is grad_norm, lr, train/loss, val/accuracy or val/loss"),
         (["--mode", "up"], "the mode is min or max, not up"),
         (["--at", "first"], "at is best or last, not first"),
         (["nowhere"], "nowhere"),
@@ -205,7 +205,8 @@ def test_baseline_where_and_top(runs: Path, capsys: pytest.CaptureFixture[str]) 
     found = document(capsys, "--runs-dir", runs, "--where", "optimizer=sgd", "--where", "clip_norm=null")
     assert len(found["groups"]) == 2
     out, _ = compare(capsys, "--runs-dir", runs, "--top", "2")
-    assert "The best 2 of 5 groups are shown; all were tested." in out
+    assert "2 of 5 groups are shown; all were tested." in out
+    assert "1 of 5 groups is shown; all were tested." in compare(capsys, "--runs-dir", runs, "--top", "1")[0]
 
 
 def test_plot_draws_curves_sensitivity_and_budgets(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,8 +226,49 @@ def test_damaged_runs_are_named_in_a_line_and_skipped(
     out, err = compare(capsys, tmp_path / "study")
     assert f"skipped {first}: summary.json" in err
     assert f"skipped {second}: config.yaml" in err
-    assert len(err.splitlines()) == 2
-    assert "of 5 groups, 13 runs" in out
+    assert f"skipped {third}: metrics.jsonl is torn (its last line is no row)" in err
+    assert len(err.splitlines()) == 3
+    assert "of 5 groups, 12 runs" in out
+
+
+def test_many_runs_that_are_skipped_for_one_reason_are_one_line(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for copy in ("study", "again"):
+        shutil.copytree(runs / "study", tmp_path / copy)
+    _, err = compare(capsys, tmp_path)
+    [line] = err.splitlines()
+    assert line.endswith(" and 12 more: it repeats the configuration and seed of another run")
+    for path in (tmp_path / "again").glob("*-*/metrics.jsonl"):
+        path.write_bytes(path.read_bytes()[: 100 + len(path.parent.name)])
+    _, err = compare(capsys, tmp_path / "again", code=2)
+    assert err.startswith(f"there are no runs to compare in {tmp_path / 'again'}; ")
+    assert "metrics.jsonl is torn (its last line is no row)" in err
+
+
+@pytest.mark.parametrize(
+    "extra", [[], ["--format", "markdown"], ["--format", "latex"], ["--format", "csv"], ["--plot"]]
+)
+def test_no_escape_in_the_name_of_a_run_reaches_the_terminal(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str]
+) -> None:
+    """Of a directory, of a damaged one, of a metric, a group, a setting; nor what turns the text around."""
+    shutil.copytree(runs / "study", tmp_path / "study")
+    (tmp_path / "study" / "sweep.yaml").unlink()
+    for number, path in enumerate(sorted((tmp_path / "study").glob("*-*"))):
+        for name in ("config.yaml", "summary.json", "metrics.jsonl"):
+            text = (path / name).read_text()
+            text = text.replace("name: SGD", 'name: "SGD\u202e"').replace("val/accuracy", "val/accuracy\\u202e")
+            (path / name).write_text(text)
+        if number == 0:
+            (path / "metrics.jsonl").unlink()
+        path.rename(path.parent / f"q-\x1b[2J\x1b[31mPWNED-\u202e{number}")
+    out, err = compare(capsys, tmp_path / "study", *extra)
+    assert not {"\x1b", "\u202e"} & {*out, *err}
+    assert r"q-\x1b[2J\x1b[31mPWNED-\u202e0: metrics.jsonl is missing" in err
+    assert r"SGD\u202e" in out or r"SGD\textbackslash{}u202e" in out or r"SGD\\u202e" in out
+    _, err = compare(capsys, "a\x1b[2J\u202e", code=2)
+    assert r"a\x1b[2J\u202e" in err
 
 
 def test_what_names_say_is_not_obeyed(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,7 +304,7 @@ def test_no_torch_and_nothing_slow_is_imported(runs: Path) -> None:
 
 
 def test_the_terminal_shows_what_there_is_room_for(runs: Path) -> None:
-    wide, narrow = (_on_terminal(["compare", "--runs-dir", str(runs)], columns) for columns in (200, 70))
+    wide, narrow = (on_terminal(["compare", "--runs-dir", str(runs)], columns) for columns in (200, 70))
     assert "samples/s" in wide
     assert "No room here" not in wide
     assert "No room here for: samples/s" in " ".join(narrow.split())
@@ -271,67 +313,16 @@ def test_the_terminal_shows_what_there_is_room_for(runs: Path) -> None:
         assert settings in narrow
 
 
-def test_watch_ends_when_nothing_is_running(runs: Path) -> None:
-    shown = _on_terminal(["compare", "--watch", "--runs-dir", str(runs)], 120)
-    assert "nothing is running any more" in shown
-    assert shown.rstrip().endswith("nothing is running any more")
-
-
-def _on_terminal(arguments: Sequence[str], columns: int) -> str:
-    """What the command leaves on a terminal of that width, without its escapes."""
-    import fcntl
-    import re
-    import struct
-    import termios
-
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "optrun", *arguments],
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env={**environment, "TERM": "xterm-256color", "NO_COLOR": "1"},
-    )
-    os.close(follower)
-    data = b""
-    while process.poll() is None or select.select([leader], [], [], 0)[0]:
-        if select.select([leader], [], [], 0.2)[0]:
-            try:
-                data += os.read(leader, 65536)
-            except OSError:
-                break
-    os.close(leader)
-    assert process.wait() == 0, data.decode()
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.decode()).replace("\r\n", "\n")
-
-
-def test_watch_sees_a_run_end(runs: Path, tmp_path: Path) -> None:
-    """A run that trains until it is told to stop is watched from its first evaluation to its end."""
-    config = {**DIGITS_MLP, "epochs": 100_000, "metrics": ["accuracy"], "log_every": 1000}
-    (tmp_path / "long.yaml").write_text(json.dumps(config))
-    program = [sys.executable, "-m", "optrun"]
-    training = subprocess.Popen(
-        [*program, "train", tmp_path / "long.yaml", "--runs-dir", tmp_path / "runs"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert training.stderr
-    next(line for line in training.stderr if "val/accuracy" in line)
-    shutil.copytree(runs / "study", tmp_path / "runs" / "study")
-    watching = subprocess.Popen(
-        [*program, "compare", "--watch", "--runs-dir", tmp_path / "runs"], stdout=subprocess.PIPE, text=True
-    )
-    assert watching.stdout
-    seen = next(line for line in watching.stdout if "running" in line)
-    assert "1 still running" in seen or "1 running" in seen
-    training.send_signal(signal.SIGINT)
-    training.communicate()
-    rest = watching.stdout.read()
-    assert watching.wait() == 0
-    assert "nothing is running any more" in rest
+@pytest.mark.parametrize("columns", [30, 40, 80, 120])
+def test_no_width_costs_a_digit_or_a_name(runs: Path, columns: int) -> None:
+    shown = on_terminal(["compare", "--runs-dir", str(runs)], columns)
+    assert all(len(line) <= columns for line in shown.splitlines())
+    words = " ".join(shown.split())
+    for each in optrun.compare(runs_dir=runs).groups:
+        assert f"{each.mean:.4f} ± {each.std:.4f}" in words
+        assert each.verdict in words
+    for settings in ("SGD", "Adam", "0.003"):
+        assert settings in words
 
 
 def test_a_sparkline_has_eight_heights() -> None:

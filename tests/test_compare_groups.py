@@ -88,13 +88,16 @@ def test_runs_sweeps_and_globs_may_be_mixed_and_none_counts_twice(tmp_path: Path
 
 
 def test_of_two_runs_with_one_seed_the_one_that_ended_counts_then_the_newer(tmp_path: Path) -> None:
-    write_run(tmp_path / "r-20260101-000000-aaaa", [0.1])
-    newer = write_run(tmp_path / "r-20260102-000000-aaaa", [0.2])
-    write_run(tmp_path / "r-20260103-000000-aaaa", [0.3], status="interrupted")
+    """The newer is the one that was started later, whatever it is called."""
+    for name, value, started in [("b", 0.1, "2026-01-01T00:00:00+02:00"), ("a", 0.2, "2025-12-31T23:00:00+00:00")]:
+        path = write_run(tmp_path / f"{name}-20260101-000000-aaaa", [value])
+        (path / "environment.json").write_text(json.dumps({"started": started}))
+    write_run(tmp_path / "c-20260103-000000-aaaa", [0.3], status="interrupted")
     found = optrun.compare(tmp_path)
     assert found.groups[0].values == (0.2,)
+    newer = tmp_path / "a-20260101-000000-aaaa"
     assert [each.reason for each in found.skipped if "repeats" in each.reason] == [
-        f"it repeats the configuration and seed of {newer}"
+        f"it repeats the configuration and seed of another run ({newer})"
     ] * 2
 
 
@@ -200,3 +203,43 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:
     found = optrun.compare(tmp_path)
     assert found.groups[0].n == 1
     assert [each.path.name for each in found.skipped] == ["r-1"]
+
+
+@pytest.mark.parametrize(("key", "named"), [("name", "name"), ("tags", "tags"), ("device", "device")])
+def test_runs_of_one_config_may_be_grouped_by_what_else_is_said_of_them(tmp_path: Path, key: str, named: str) -> None:
+    values = {"name": ["before", "after"], "tags": [["before"], ["after"]], "device": ["cpu", "auto"]}[key]
+    for number, value in enumerate(values):
+        for seed in range(3):
+            write_run(tmp_path / f"{number}-{seed}", [0.5 + number / 10 + seed / 100], seed=seed, config={key: value})
+    found = optrun.compare(tmp_path, group_by=named)
+    assert [each.n for each in found.groups] == [3, 3]
+    assert [each.group.settings[key] for each in found.groups] == values[::-1]
+    assert found.skipped == ()
+
+
+def environment(path: Path, code: str | None = None, data: str | None = "d") -> None:
+    imports = [] if code is None else [{"path": "/home/me/imp.py", "sha256": code}]
+    (path / "environment.json").write_text(json.dumps({"imports": imports, "data_fingerprint": data}))
+
+
+def test_runs_of_other_code_or_other_data_are_no_seeds_of_one_setting(tmp_path: Path) -> None:
+    for seed in range(6):
+        environment(write_run(tmp_path / f"r-{seed}", [0.5 + seed / 100], seed=seed), code="a" if seed < 3 else "b")
+    [note] = [each for each in optrun.compare(tmp_path).notes if "imp.py" in each]
+    assert note == "in 1 group (r) not only the seed differs: the runs were made with different imp.py"
+    for seed in range(6):
+        environment(tmp_path / f"r-{seed}", data="d" if seed else "e")
+    found = optrun.compare(tmp_path)
+    assert found.notes == ("in 1 group (r) not only the seed differs: the runs were made on different data",)
+    assert found.groups[0].n == 6
+
+
+def test_groups_of_other_code_are_said_to_be(tmp_path: Path) -> None:
+    for seed in range(6):
+        path = write_run(tmp_path / f"r-{seed}", [0.5 + seed / 100], seed=seed, config={"optimizer.lr": 1 + seed // 3})
+        environment(path, code="ab"[seed // 3])
+    notes = optrun.compare(tmp_path).notes
+    assert "not all groups were made with the same imp.py: a difference may be the code's" in notes
+    for path in tmp_path.iterdir():
+        environment(path, code="a")
+    assert not any("imp.py" in each for each in optrun.compare(tmp_path).notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from comparing import write_run
 from experiments import DIGITS_MLP, write_config
 
 import optrun
@@ -122,6 +124,7 @@ def test_the_page_has_what_the_comparison_has(runs: Path) -> None:
     text = report.html(found)
     for each in found.groups:
         assert f"{each.mean:.4f}" in text
+        assert each.verdict in text
         assert each.group.label in text
         for outcome in each.group.outcomes:
             assert outcome.path.name in text
@@ -164,11 +167,24 @@ def test_pictures_for_papers(runs: Path, tmp_path: Path, ending: str) -> None:
     assert path.read_bytes().startswith(starts[ending])
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "allowed"),
+    [("--png", "noext", ".png or .pdf"), ("--png", "x.svg", ".png or .pdf"), ("--svg", "x.png", ".svg")],
+)
+def test_a_file_is_called_what_is_written_into_it(
+    runs: Path, tmp_path: Path, option: str, name: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    assert run(["compare", str(runs), option, str(path)]) == 2
+    assert capsys.readouterr() == ("", f"{option} takes a file that ends in {allowed}, not {path}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("option", ["--html", "--png", "--svg"])
 def test_a_file_that_cannot_be_written_is_said(
     runs: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "nowhere" / "file.png"
+    path = tmp_path / "nowhere" / f"file.{option[2:]}"
     assert run(["compare", str(runs), option, str(path)]) == 2
     assert capsys.readouterr().err.startswith(f"cannot write {path}: ")
 
@@ -210,7 +226,7 @@ def test_in_a_browser_nothing_is_complained_of_and_a_click_hides_a_curve(runs: P
         figures = opened.locator("figure")
         assert figures.count() == 8
         for i in range(figures.count()):
-            assert figures.nth(i).locator("svg").bounding_box()["height"] > 100
+            assert figures.nth(i).locator("svg:visible").bounding_box()["height"] > 100
         curves = opened.locator("#figure-curve-0")
         button = curves.locator("button").first
         parts = curves.locator(".series-0")
@@ -226,7 +242,7 @@ def test_in_a_browser_nothing_is_complained_of_and_a_click_hides_a_curve(runs: P
         assert button.get_attribute("aria-pressed") == "true"
         assert parts.first.is_visible()
         opened.locator("summary").last.click()
-        assert opened.get_by_text("All 18 runs").is_visible()
+        assert opened.get_by_text("Every run (18)").is_visible()
         assert heard == []
 
 
@@ -248,6 +264,70 @@ def test_in_a_browser_the_page_fits_and_can_be_read(runs: Path, tmp_path: Path, 
         for selector in ("body", ".conclusion", "figcaption", "td", "#figure-curve-0 svg text"):
             assert _contrast(opened, selector) >= 4.5, selector
         assert heard == []
+
+
+def test_on_a_phone_text_can_be_read_and_the_verdict_is_seen(runs: Path, tmp_path: Path) -> None:
+    with browsing(page(runs), tmp_path, viewport={"width": 390, "height": 844}) as (opened, _):
+        sizes = opened.evaluate(
+            """() => [...document.querySelectorAll("svg text")].filter(each => each.checkVisibility()).map(each => {
+                const svg = each.ownerSVGElement;
+                return parseFloat(getComputedStyle(each).fontSize) * svg.clientWidth / svg.viewBox.baseVal.width;
+            })"""
+        )
+        assert len(sizes) > 50
+        assert min(sizes) > 9
+        ranking = opened.locator(".scroll").first
+        box = ranking.locator(".verdict").nth(1).bounding_box()
+        assert box["x"] + box["width"] <= 390
+        before = ranking.locator("tbody th").first.bounding_box()["x"]
+        ranking.evaluate("each => { each.scrollLeft = 200 }")
+        assert ranking.locator("tbody th").first.bounding_box()["x"] == before
+
+
+def test_on_a_desk_the_whole_ranking_is_seen(runs: Path, tmp_path: Path) -> None:
+    with browsing(page(runs), tmp_path, viewport={"width": 1300, "height": 900}) as (opened, _):
+        ranking = opened.locator(".scroll").first
+        assert ranking.evaluate("each => each.scrollWidth <= each.clientWidth")
+        assert ranking.locator("thead th").count() == 9
+
+
+def test_on_paper_everything_is_unfolded_and_no_heading_stands_alone(runs: Path, tmp_path: Path) -> None:
+    with browsing(page(runs), tmp_path) as (opened, heard):
+        every = opened.locator("details td, details dd")
+        assert not every.first.is_visible()
+        opened.emulate_media(media="print")
+        opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert all(each.is_visible() for each in every.all())
+        assert not opened.locator(".narrow").first.is_visible()
+        for heading in ("h2", "h3", "summary"):
+            assert opened.locator(heading).first.evaluate("each => getComputedStyle(each).breakAfter") == "avoid"
+        opened.evaluate("dispatchEvent(new Event('afterprint'))")
+        opened.emulate_media(media="screen")
+        assert not every.first.is_visible()
+        assert heard == []
+
+
+def test_the_page_names_the_files_and_the_data_that_runs_were_made_with(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "study")
+    for number, path in enumerate(sorted((tmp_path / "study").glob("*-*/environment.json"))):
+        known = json.loads(path.read_text())
+        known["imports"] = [{"path": "imp.py", "sha256": f"{number % 2}" * 64}]
+        path.write_text(json.dumps(known))
+    text = page(tmp_path / "study")
+    assert f"imp.py {'0' * 12}" in text
+    assert f"imp.py {'1' * 12}" in text
+    assert known["data_fingerprint"][:12] in text
+    assert "the runs were made with different imp.py" in text
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_counts_are_written_as_they_are_said(tmp_path: Path, count: int) -> None:
+    for number in range(count):
+        write_run(tmp_path / f"r-{number}", [0.5], config={"optimizer.lr": 0.1 + number})
+    text = page(tmp_path)
+    groups, shown = ("1 group", "1 run") if count == 1 else ("2 groups", "2 runs")
+    assert f"<h1>val/accuracy: {groups}</h1>" in text
+    assert f"optrun compare · {shown}<" in text
 
 
 def _contrast(opened: Any, selector: str) -> float:

@@ -24,8 +24,9 @@ from forking import processes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optrun.errors import NotARun, RunError, RunLocked
+from optrun.errors import NoRunsYet, NotARun, RunError, RunLocked
 from optrun.runs import environment, files, reader
+from optrun.runs.finding import find, resolve
 from optrun.runs.layout import is_run, new_run_directory
 from optrun.runs.lock import GroupLock, Lock, is_locked, sweep_up
 from optrun.runs.record import Record, strict_json
@@ -576,13 +577,30 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_finding_runs(tree: Path, paths: list[str], found: str) -> None:
-    assert [run.path.name for run in reader.find(paths, tree)] == found.split()
+    assert [run.path.name for run in find(paths, tree)] == found.split()
 
 
 def test_a_loop_of_links_ends(tree: Path) -> None:
     (tree / "lr" / "loop").symlink_to(tree.absolute())
-    assert len(reader.find([tree / "lr"], tree)) == 4
-    assert reader.find([], Path("missing")) == []
+    assert len(find([tree / "lr"], tree)) == 4
+    assert find([], Path("missing")) == []
+
+
+def test_a_glob_of_the_shell_names_every_file_of_a_sweep(tree: Path) -> None:
+    (tree / "lr" / "sweep.yaml").write_text("name: lr")
+    assert len(find(sorted((tree / "lr").iterdir()), tree)) == 2
+    with pytest.raises(NoRunsYet, match=r"there are no runs in runs/lr/sweep\.yaml$"):
+        find(["runs/lr/sweep.yaml"], tree)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("runs/rl", "runs/lr"), ("lrs", "lr"), ("rusn/lr", None)])
+def test_a_path_that_does_not_exist_is_answered_with_the_one_that_is_near(
+    tree: Path, text: str, meant: str | None
+) -> None:
+    words = f"there is no {text}; did you mean {meant}?" if meant else f"there is no run {text} in runs; the newest is"
+    with pytest.raises(NotARun, match=re.escape(words)) as caught:
+        find([text], tree)
+    assert not isinstance(caught.value, NoRunsYet)
 
 
 @pytest.mark.parametrize(
@@ -598,7 +616,7 @@ def test_a_loop_of_links_ends(tree: Path) -> None:
     ],
 )
 def test_resolving_a_run(tree: Path, text: str, path: str) -> None:
-    assert reader.resolve(text, tree) == Path(path)
+    assert resolve(text, tree) == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -613,15 +631,15 @@ def test_resolving_a_run(tree: Path, text: str, path: str) -> None:
 )
 def test_what_is_no_run_is_answered_with_what_is_near(tree: Path, text: str, message: str) -> None:
     with pytest.raises(NotARun) as caught:
-        reader.resolve(text, tree)
+        resolve(text, tree)
     assert str(caught.value) == message
 
 
 def test_no_runs_at_all(tree: Path) -> None:
     with pytest.raises(NotARun, match="there is no run last: empty holds no runs"):
-        reader.resolve("last", Path("empty"))
-    with pytest.raises(NotARun, match="there is no run empty in runs"):
-        reader.find(["empty"], tree)
+        resolve("last", Path("empty"))
+    with pytest.raises(NoRunsYet, match="there are no runs in empty"):
+        find(["empty"], tree)
     with pytest.raises(NotARun, match=r"empty is not a run: it has no config\.yaml"):
         reader.read(Path("empty"))
 

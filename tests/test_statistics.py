@@ -18,6 +18,7 @@ from optrun.comparisons.statistics import (
     MOST_SEEDS,
     POWER,
     Method,
+    Mode,
     Values,
     detectable,
     difference,
@@ -186,17 +187,20 @@ def test_diverged_runs_are_tested_by_ranks(groups: list[list[float | None]]) -> 
             assert its.verdict == ("worse" if one.mean() < other.mean() else "better")
 
 
-def test_a_setting_that_always_diverges_is_worse_than_one_that_never_does() -> None:
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_setting_that_always_diverges_is_worse_than_one_that_never_does(mode: Mode, sign: int) -> None:
+    """Whichever way is better and whatever the sign: a group without any value has no mean that could be compared."""
     random = np.random.default_rng(0)
-    groups: list[Values] = [at_seeds(random.normal(0.9, 0.01, 5).tolist()) for _ in range(10)]
+    groups: list[Values] = [at_seeds((sign * random.normal(0.9, 0.01, 5)).tolist()) for _ in range(10)]
     groups += [at_seeds([None] * 5) for _ in range(10)]
-    found = standings(groups, "max")
+    found = standings(groups, mode)
     assert [its.verdict for its in found.groups[10:]] == ["worse"] * 10
     assert set(found.order[:10]) == set(range(10))
     last = found.groups[-1].difference
     assert last is not None
     assert (last.method, last.p, last.mean) == (Method.SEPARATION, 2 / 4**5, None)
-    assert standings(groups, "max", baseline=19).groups[0].verdict == "better"
+    assert standings(groups, mode, baseline=19).groups[0].verdict == "better"
 
 
 @pytest.mark.parametrize("others", [0, 1, 5, 11])
@@ -210,21 +214,54 @@ def test_divergence_here_and_there_makes_divergence_everywhere_mean_less(others:
     assert last.told == (others <= 5)
 
 
-def test_one_run_is_never_told_from_anything() -> None:
-    found = standings([{0: 0.9}, {0: 0.1, 1: 0.1, 2: 0.1}, {0: 0.5}, {}], "max")
-    assert (found.order, found.reference, found.comparisons) == ((0, 2, 1, 3), 0, 0)
-    assert [its.verdict for its in found.groups] == ["leader", *["not distinguishable"] * 3]
-    lone = found.groups[1].difference
+def test_one_run_is_not_tested_and_does_not_lead() -> None:
+    """However good it is: what it is compared with would be one draw, and nothing could be told of any group."""
+    found = standings([{0: 0.9}, {0: 0.1, 1: 0.1, 2: 0.1}, {0: 0.5}, {}, {0: 0.3, 1: 0.3, 2: 0.3}], "max")
+    assert (found.order, found.reference, found.comparisons) == ((0, 2, 4, 1, 3), 4, 1)
+    verdicts = [its.verdict for its in found.groups]
+    assert verdicts == ["not tested", "worse", "not tested", "no result", "leader"]
+    lone = found.groups[0].difference
     assert lone is not None
-    assert (lone.method, lone.mean, lone.p, lone.ci95) == (Method.NONE, pytest.approx(-0.8), None, None)
+    assert (lone.method, lone.mean, lone.p, lone.ci95) == (Method.NONE, pytest.approx(0.6), None, None)
     assert found.groups[3].difference is None
+
+
+def test_where_every_group_is_one_run_the_best_leads_and_nothing_is_tested() -> None:
+    found = standings([{0: 0.5}, {0: 0.9}, {1: 0.1}], "max")
+    assert (found.reference, found.comparisons) == (1, 0)
+    assert [its.verdict for its in found.groups] == ["not tested", "leader", "not tested"]
 
 
 @pytest.mark.parametrize("groups", [[], [{}], [{0: None, 1: None}, {}]])
 def test_without_results_nothing_leads(groups: list[Values]) -> None:
     found = standings(groups, "min")
     assert found.reference is None
-    assert {its.verdict for its in found.groups} <= {"not distinguishable"}
+    assert [its.verdict for its in found.groups] == ["not tested" if its else "no result" for its in groups]
+
+
+@given(st.lists(st.lists(st.lists(any_number, min_size=3, max_size=3), min_size=1, max_size=3), min_size=2, max_size=3))
+def test_settings_that_were_not_chosen_count_as_compared_with_every_other_group(data: list[list[list[float]]]) -> None:
+    """Holm over each setting and the best of every other group; with a baseline, of the pairs that one of it is in."""
+    size = max(abs(value) for group in data for values in group for value in values)
+    of = [group for group, its in enumerate(data) for _ in its]
+    every = [at_seeds(values, 10 * number) for number, values in enumerate(itertools.chain.from_iterable(data))]
+    assume(all(np.std(list(values.values())) > 1e-6 * size for values in every))
+    best = [next(index for index in ranking(every, "max") if of[index] == group) for group in range(len(data))]
+    unchosen = [[every[i] for i in range(len(of)) if of[i] == of[chosen] and i != chosen] for chosen in best]
+    pairs = [pair for pair in itertools.combinations(range(len(every)), 2) if of[pair[0]] != of[pair[1]]]
+    pairs = [pair for pair in pairs if pair[0] in best or pair[1] in best]
+    raw = {pair: difference(every[pair[0]], every[pair[1]]).uncorrected_p for pair in pairs}
+    for baseline in (None, 0):
+        family = [pair for pair in pairs if baseline is None or baseline in (of[pair[0]], of[pair[1]])]
+        corrected = dict(zip(family, textbook_holm([raw[pair] or 0.0 for pair in family])))
+        found = standings([every[i] for i in best], "max", baseline=baseline, unchosen=unchosen)
+        assert found.comparisons == len(family)
+        assert found.reference is not None
+        for group, its in enumerate(found.groups):
+            if group != found.reference:
+                assert its.difference is not None
+                pair = sorted((best[group], best[found.reference]))
+                assert close(its.difference.p, corrected[pair[0], pair[1]])
 
 
 def textbook_holm(p: list[float]) -> list[float]:
@@ -371,20 +408,20 @@ def test_more_seeds_where_nothing_varies() -> None:
 
 
 def test_few_seeds_are_said_to_be_few() -> None:
-    assert few_seeds([5, 5, 10], 3) is None
-    assert few_seeds([], 0) is None
-    assert few_seeds([1, 1, 5], 1) == (
-        "2 groups have one seed only: it tells nothing of the spread over seeds, so nothing can be tested"
-    )
-    assert few_seeds([3, 3], 1) == (
+    assert few_seeds([5, 5, 10], 3) == []
+    assert few_seeds([], 0) == []
+    lone = "one seed only, which tells nothing of the spread over seeds:"
+    assert few_seeds([1, 1], 0) == [f"every group has {lone} nothing can be tested"]
+    assert few_seeds([1, 1, 5], 1) == [f"2 groups have {lone} they are not tested"]
+    assert few_seeds([3, 3], 1) == [
         "every group has only 3 seeds: at that number a difference has to be about 3.1 standard deviations large to be "
         "told 4 times out of 5"
-    )
-    assert few_seeds([2, 5], 10, paired=True) == (
+    ]
+    assert few_seeds([2, 5, 1], 10, paired=True) == [
+        f"1 group has {lone} it is not tested",
         "1 group has only 2 seeds: at that number a difference has to be about 115 standard deviations of the "
-        "difference large to be told 4 times out of 5"
-    )
-    assert few_seeds([0, 5], 1) == "1 group has no result"
+        "difference large to be told 4 times out of 5",
+    ]
 
 
 def test_scipys_slow_part_is_not_imported() -> None:

@@ -25,6 +25,7 @@ from optrun.cli import (
     sweep,
     train,
 )
+from optrun.cli.output import visible
 from optrun.errors import OptrunError
 
 __all__ = ["app", "run"]
@@ -86,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _command()(list(arguments), standalone_mode=False, prog_name="optrun") or 0
     except OptrunError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.writelines(f"{visible(line)}\n" for line in str(error).split("\n"))
         return error.exit_code
     except _ClickException as error:
         return _complain(error)

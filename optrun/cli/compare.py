@@ -122,9 +122,9 @@ def _print(found: Comparison, target: Target | None, form: str, *, plot: bool, o
 
         output.results.print(written(found, target, form), end="", markup=False)
         for sentence in (found.conclusion, *found.notes):
-            output.remarks.print(sentence, markup=False)
+            output.say(sentence)
     for line in skipped_lines(found):
-        output.remarks.print(line, markup=False)
+        output.say(line)
 
 
 def _write(
@@ -152,6 +152,8 @@ def _settings(given: list[str], option: str) -> Mapping[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"{option} takes KEY=VALUE, such as optimizer.lr=0.1, not {text}")
+        if key.strip() in found:
+            raise UsageError(f"{option} has {key.strip()} twice, and a run has one value of it; give it once")
         found[key.strip()] = parse_value(value, f"{option} {text}").data
     return found
 
@@ -182,6 +184,7 @@ def _target(given: str | None, found: Comparison) -> Target | None:
     if not math.isfinite(value):
         raise UsageError(f"--target takes METRIC=VALUE, such as val/accuracy=0.97, not {given}")
     metric = metric if equals else found.metric
-    if not any(outcome.curve(metric)[0] for outcome in outcomes):
+    ended = any(outcome.status == "completed" for outcome in outcomes)
+    if ended and not any(outcome.history.curve(metric)[0] for outcome in outcomes):
         raise UsageError(f"no run has {metric}; --target {brief(value)} means {found.metric}")
     return Target(metric, value, found.mode if metric == found.metric else direction(metric, None, outcomes))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optrun.cli.output import visible
 from optrun.cli.wording import brief, duration, rate
 from optrun.comparisons import wording
 from optrun.config.labels import Labels
@@ -35,6 +36,10 @@ class Column:
     """Columns worth less are left out first where there is no room; those worth 9 never are."""
     setting: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", visible(self.heading))
+        object.__setattr__(self, "cells", [visible(cell) for cell in self.cells])
+
     @property
     def width(self) -> int:
         return max(map(len, [self.heading, *self.cells]), default=0)
@@ -43,7 +48,7 @@ class Column:
 def columns(found: Comparison, target: Target | None = None, *, curves: bool = False) -> list[Column]:
     """A column for each setting that differs and each figure that some group has."""
     groups = found.groups
-    reference = "the leader" if groups and groups[0].verdict == "leader" else "the baseline"
+    reference = "the baseline" if any(each.verdict == "baseline" for each in groups) else "the leader"
 
     def column(heading: str, cell: Callable[[Compared], str], *, right: bool = True, worth: int = 9) -> Column:
         return Column(heading, [cell(each) for each in groups], right, worth)
@@ -53,9 +58,9 @@ def columns(found: Comparison, target: Target | None = None, *, curves: bool = F
         *_settings(found),
         column(found.metric, wording.mean),
         column("95 % interval", lambda each: wording.between(each.ci95), worth=5),
-        column("best", lambda each: wording.or_diverged(each.best, each), worth=2),
-        column("median", lambda each: wording.or_diverged(each.median, each), worth=2),
-        column("worst", lambda each: wording.or_diverged(each.worst, each), worth=2),
+        column("best", lambda each: wording.of_one_run(each.best, each), worth=2),
+        column("median", lambda each: wording.of_one_run(each.median, each), worth=2),
+        column("worst", lambda each: wording.of_one_run(each.worst, each), worth=2),
         column("n", lambda each: str(each.n)),
         column("", wording.flags, right=False),
     ]
@@ -68,7 +73,7 @@ def columns(found: Comparison, target: Target | None = None, *, curves: bool = F
             column("p", wording.p_value, worth=6),
         ]
     listed += [
-        column("verdict", wording.verdict, right=False),
+        column("verdict", lambda each: each.verdict, right=False),
         column("more seeds", wording.seeds_wanted, worth=8),
         *_costs(groups),
         *_targets(groups, target, found.metric),
@@ -126,7 +131,7 @@ def _targets(groups: Sequence[Compared], target: Target | None, metric: str) -> 
     sign = "≥" if target.mode == "max" else "≤"
     shares = [f" ({each.reached} of {len(each.steps)})" if each.reached < len(each.steps) else "" for each in its]
     steps = [_finite(each.step, brief) + share for each, share in zip(its, shares)]
-    yield Column(f"steps to {name}{sign} {brief(target.value)}", steps)
+    yield Column(f"steps to {name}{sign} {brief(target.value)}", steps, worth=8)
     yield Column("time to it", [_finite(each.time, duration) for each in its], worth=6)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.compare_cells import columns
+from optrun.cli.output import visible
 
 if TYPE_CHECKING:
     from optrun.comparisons import Comparison
@@ -64,6 +65,7 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    value = visible(value) if isinstance(value, str) else value
     if isinstance(value, str) and value[:1] in "=+-@\t\r":
         return f"'{value}"  # a spreadsheet would run it as a formula
     return "" if value is None else value

@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.compare_cells import Column, columns, group_column
-from optrun.config.labels import Labels
+from optrun.cli.output import visible
+from optrun.comparisons.wording import taken
+from optrun.config.labels import Labels, counted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from optrun.comparisons import Comparison
+    from optrun.comparisons import Compared, Comparison, Skipped
     from optrun.comparisons.targets import Target
     from optrun.pictures.panel import Panel
 
 __all__ = ["screen", "skipped_lines"]
 
 GAP = 2
+NARROWEST = 16
+"""Columns in which the name of a group can be read."""
 FEWEST_SETTINGS = 6
 """Fewer say nothing of what mattered."""
 MOST_DRAWN = 6
@@ -27,13 +31,18 @@ STYLES = {"leader": "green", "baseline": "green", "better": "green", "worse": "d
 
 def screen(found: Comparison, target: Target | None, *, plot: bool, width: int) -> Iterator[Any]:
     """What is printed, part by part; `width` in characters."""
-    shown, left_out = _fitting(found, columns(found, target, curves=True), width)
-    yield _heading(found)
-    yield _table(found, shown)
+    listed = columns(found, target, curves=True)
+    shown = _fitting(found, listed, width)
+    yield visible(_heading(found))
     yield ""
-    yield f"{found.conclusion}."
+    yield _stacked(found, listed) if shown is None else _table(found, shown)
+    yield ""
+    yield f"{visible(found.conclusion)}."
     for sentence in [*_mattered(found), *found.notes]:
-        yield f"{sentence[0].upper()}{sentence[1:]}."
+        yield f"{visible(sentence[0].upper() + sentence[1:])}."
+    told = shown or _important(listed)
+    rest = [column for column in listed if not column.setting and column not in told]
+    left_out = [column.heading for column in sorted(rest, key=lambda column: column.worth)]
     if left_out:
         yield f"No room here for: {', '.join(left_out)}; a wider window, --format csv and --html have them."
     if plot:
@@ -45,23 +54,29 @@ def screen(found: Comparison, target: Target | None, *, plot: bool, width: int) 
 
 
 def _heading(found: Comparison) -> str:
-    runs = sum(len(each.values) for each in found.groups)
+    runs = counted(sum(each.results for each in found.groups), "run")
     way = "more" if found.mode == "max" else "less"
-    groups = "1 group" if len(found.groups) == 1 else f"{len(found.groups)} groups"
-    return f"{found.metric} of {groups}, {runs} runs: {found.at} evaluation, {way} is better; mean ± deviation\n"
+    which = f"{taken(found)}, " if taken(found) else ""
+    groups = counted(len(found.groups), "group")
+    return f"{found.metric} of {groups}, {runs}: {which}{way} is better; mean ± deviation"
 
 
-def _fitting(found: Comparison, listed: Sequence[Column], width: int) -> tuple[list[Column], list[str]]:
-    """The columns there is room for, and the headings of the others: those worth least are left out first."""
-    kept, dropped = list(listed), []
+def _fitting(found: Comparison, listed: Sequence[Column], width: int) -> list[Column] | None:
+    """The columns there is room for; those worth least are left out first. None where it takes more than a line."""
+    kept = list(listed)
     while sum(each.width + GAP for each in kept) - GAP > width:
         least = min(kept, key=lambda each: each.worth)
         if least.worth == 9:
-            first = next(place for place, each in enumerate(kept) if each.setting)
-            return [*kept[:first], group_column(found), *(each for each in kept[first:] if not each.setting)], dropped
+            break
         kept.remove(least)
-        dropped.append(least.heading)
-    return kept, dropped
+    else:
+        return kept
+    first = next(place for place, each in enumerate(kept) if each.setting)
+    group = group_column(found)
+    others = sum(each.width + GAP for each in kept if not each.setting)
+    if others + min(group.width, NARROWEST) > width:
+        return None
+    return [*kept[:first], group, *(each for each in kept[first:] if not each.setting)]
 
 
 def _table(found: Comparison, shown: Sequence[Column]) -> Table:
@@ -73,13 +88,43 @@ def _table(found: Comparison, shown: Sequence[Column]) -> Table:
         align: Any = "right" if column.right else "left"
         table.add_column(Text(column.heading), justify=align, no_wrap=column.heading != "group", overflow="fold")
     for row, each in enumerate(found.groups):
-        style = "bold" if each.verdict in ("leader", "baseline") else "dim" if each.verdict == "worse" else ""
         cells = [
             Text(column.cells[row], STYLES.get(each.verdict, "") if column.heading == "verdict" else "")
             for column in shown
         ]
-        table.add_row(*cells, style=style)
+        table.add_row(*cells, style=_style(each))
     return table
+
+
+def _stacked(found: Comparison, listed: Sequence[Column]) -> Table:
+    """Each group in lines of its own, for a terminal that is narrower than any table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    number, *important = _important(listed)
+    group = group_column(found)
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row, each in enumerate(found.groups):
+        figures = [_named(column, column.cells[row], found) for column in important if column.cells[row]]
+        style = _style(each)
+        table.add_row(Text(number.cells[row]), Text(group.cells[row], "" if style == "dim" else "bold"), style=style)
+        table.add_row("", Text(", ".join(figures)), style=style)
+    return table
+
+
+def _named(column: Column, cell: str, found: Comparison) -> str:
+    """A figure with its heading, unless it speaks for itself."""
+    return cell if column.heading in (found.metric, "verdict", "") else f"{column.heading} {cell}"
+
+
+def _important(listed: Sequence[Column]) -> list[Column]:
+    return [column for column in listed if column.worth == 9 and not column.setting]
+
+
+def _style(each: Compared) -> str:
+    return "bold" if each.verdict in ("leader", "baseline") else "dim" if each.verdict == "worse" else ""
 
 
 def _mattered(found: Comparison) -> Iterator[str]:
@@ -103,14 +148,16 @@ def _mattered(found: Comparison) -> Iterator[str]:
 
 
 def skipped_lines(found: Comparison, most: int = 3) -> list[str]:
-    """A line for each reason why runs are in no figure, with the first of them."""
-    reasons: dict[str, list[str]] = {}
-    for each in found.skipped:
-        reasons.setdefault(each.reason.partition(" after epoch ")[0], []).append(str(each.path))
+    """A line for each reason why runs are in no figure or in no curve, with the first of them."""
     lines = []
-    for reason, paths in reasons.items():
-        more = f" and {len(paths) - most} more" if len(paths) > most else ""
-        lines.append(f"skipped {', '.join(paths[:most])}{more}: {reason}")
+    for what, runs in {"skipped": found.skipped, "left out of curves": found.damaged}.items():
+        reasons: dict[str, list[Skipped]] = {}
+        for each in runs:
+            reasons.setdefault(each.kind, []).append(each)
+        for kind, alike in reasons.items():
+            more = f" and {len(alike) - most:,} more" if len(alike) > most else ""
+            reason = alike[0].reason if len({each.reason for each in alike}) == 1 else kind
+            lines.append(visible(f"{what} {', '.join(str(each.path) for each in alike[:most])}{more}: {reason}"))
     return lines
 
 

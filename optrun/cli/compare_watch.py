@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.compare_table import screen, skipped_lines
-from optrun.cli.output import Output
-from optrun.errors import NotARun
+from optrun.cli.output import Output, visible
+from optrun.errors import NoRunsYet
 from optrun.runs.layout import SweepLayout
 from optrun.runs.lock import is_locked
 
@@ -45,8 +45,8 @@ def follow(
     def picture() -> tuple[Any, bool]:
         try:
             found = look()
-        except NotARun as error:  # the first run has not begun
-            return Text(str(error)), True
+        except NoRunsYet as error:  # the first run has not begun
+            return Text(visible(str(error))), True
         shown = screen(found, target(found), plot=plot, width=console.width)
         parts = [Text(part) if isinstance(part, str) else part for part in shown]
         going = Text(f"{found.unsettled} still running" if found.unsettled else "nothing is running any more", "dim")

@@ -29,7 +29,7 @@ def list_runs(
     quiet: options.Quiet = False,
 ) -> None:
     """List runs with their status and best result, oldest first."""
-    from optrun.runs.reader import find
+    from optrun.runs.finding import find
 
     output = Output(json, quiet)
     runs = find(paths or [], runs_dir)

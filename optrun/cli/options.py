@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from optrun.errors import UsageError
+
+
+def _ending(*allowed: str) -> Callable[[Path | None], Path | None]:
+    """A check that a file is called what will be written into it, before anything is computed."""
+
+    def check(path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() not in allowed:
+            raise UsageError(f"--{allowed[0][1:]} takes a file that ends in {' or '.join(allowed)}, not {path}")
+        return path
+
+    return check
+
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML config file.", show_default=False)]
 Overrides = Annotated[
@@ -34,11 +49,23 @@ Imports = Annotated[
 ]
 Png = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--png", metavar="FILE", help="Write the picture to a PNG file too.", show_default=False),
+    typer.Option(
+        "--png",
+        metavar="FILE",
+        help="Write the picture to a .png file too, or to a .pdf.",
+        callback=_ending(".png", ".pdf"),
+        show_default=False,
+    ),
 ]
 Svg = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--svg", metavar="FILE", help="Write the picture to an SVG file too.", show_default=False),
+    typer.Option(
+        "--svg",
+        metavar="FILE",
+        help="Write the picture to an .svg file too.",
+        callback=_ending(".svg"),
+        show_default=False,
+    ),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Resume with other data or other imported files than before; it is recorded.")

@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-__all__ = ["Output", "print_json"]
+from optrun.config.text import legible
+
+__all__ = ["Output", "print_json", "visible"]
 
 ENDLESS = 1000
 """Columns where nothing sets an edge."""
@@ -37,6 +39,10 @@ class Output:
         """The console for everything else; silent when quiet."""
         return Console(stderr=True, highlight=False, soft_wrap=True, quiet=self.quiet)
 
+    def say(self, sentence: str) -> None:
+        """A remark that may hold what a stranger wrote."""
+        self.remarks.print(visible(sentence), markup=False)
+
     def wrote(self, files: Iterable[Path]) -> None:
         """Say which files were written, each as soon as it is."""
         for path in files:
@@ -47,6 +53,11 @@ class Output:
         Console(stderr=True, highlight=False, soft_wrap=True).print(
             f"warning: {sentence}", style="yellow", markup=False
         )
+
+
+def visible(text: str) -> str:
+    """`text` in one line, with an escape for each character that a terminal would not show but obey."""
+    return legible(text, limit=len(text))
 
 
 def print_json(value: Any) -> None:

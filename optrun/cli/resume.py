@@ -20,7 +20,7 @@ def resume(
     epochs=N or steps=N makes it longer. A run without a checkpoint starts over; a completed run is left as it is.
     """
     from optrun.components.plugins import import_file
-    from optrun.runs.reader import resolve
+    from optrun.runs.finding import resolve
 
     directory = resolve(run, runs_dir)
     imported = [import_file(file) for file in imports or []]

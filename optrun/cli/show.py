@@ -33,7 +33,8 @@ def show(
 
     With --json: its summary with path, config, environment, rows and problems.
     """
-    from optrun.runs.reader import read, resolve
+    from optrun.runs.finding import resolve
+    from optrun.runs.reader import read
 
     output = Output(json, quiet)
     found = read(resolve(run, runs_dir))

@@ -51,7 +51,7 @@ def train(
 
     from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
-    from optrun.runs.reader import resolve
+    from optrun.runs.finding import resolve
 
     with warnings_as_sentences(output):
         if resume is None:

@@ -1,7 +1,8 @@
 """Comparing runs: run directories become outcomes, groups over seeds, figures, tests and verdicts. No torch.
 
-`outcomes` reads the runs, `grouping` puts them together, `statistics` tests, `comparison` says what came of it; what
-people ask of optimizers is in files of their own: `targets`, `areas`, `budgets`, `sensitivity`, `importance`, `costs`.
+`outcomes` reads the runs and `history` their rows, `grouping` puts them together, `statistics` tests, `comparison` has
+what came of it and `sentences` says it; what people ask of optimizers is in files of their own: `targets`, `areas`,
+`budgets`, `sensitivity`, `importance`, `costs`.
 """
 
 from __future__ import annotations

@@ -44,6 +44,9 @@ def as_json(found: Comparison, target: Target | None = None) -> dict[str, Any]:
         {"key": each.key, "share": each.share, "by_chance": each.by_chance, "values": each.levels, "n": each.points}
         for each in importances(found.points, found.mode)
     ]
+    document["skipped"] += [
+        {"path": str(each.path), "reason": f"it is left out of curves: {each.reason}"} for each in found.damaged
+    ]
     return document
 
 

@@ -22,7 +22,7 @@ def area(xs: Sequence[float], ys: Sequence[float]) -> float:
     return math.fsum(parts) / length
 
 
-def areas(group: Group, metric: str, over: str = "step") -> dict[int, float]:
-    """Of each completed run by its seed; over `step`, `time` or `epoch`. Runs of one length can be compared."""
+def areas(group: Group, metric: str) -> dict[int, float]:
+    """Of each completed run by its seed, over steps. Runs of one length can be compared."""
     completed = [outcome for outcome in group.outcomes if outcome.status == "completed"]
-    return {outcome.seed: area(*outcome.curve(metric, over)) for outcome in completed}
+    return {outcome.seed: area(*outcome.history.curve(metric)) for outcome in completed}

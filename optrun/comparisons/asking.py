@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optrun.comparisons.choosing import baseline_of, direction, kept, key_of, tuning_metric
-from optrun.comparisons.comparison import Comparison, compared, conclusion, sentences
+from optrun.comparisons.choosing import baseline_of, direction, kept, key_of, tuning_metric, unknown_metric
+from optrun.comparisons.comparison import Compared, Comparison, compared, reference_of
 from optrun.comparisons.defaults import with_defaults
 from optrun.comparisons.grouping import Group, labelled, merged, points_of
 from optrun.comparisons.outcomes import At, Outcome, Skipped, collect, judged
 from optrun.comparisons.plans import outside_the_plan
+from optrun.comparisons.provenance import mixtures
+from optrun.comparisons.sentences import conclusion, notes
 from optrun.comparisons.statistics import Mode
-from optrun.errors import NotARun, UsageError
+from optrun.config.labels import brief, counted
+from optrun.errors import NoRunsYet, NotARun, UsageError
 
 __all__ = ["compare"]
 
@@ -41,8 +44,7 @@ def compare(
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     outcomes, skipped = collect(listed, Path(runs_dir))
     if not outcomes:
-        why = f"; {skipped[0].path}: {skipped[0].reason}" if skipped else ""
-        raise NotARun(f"there are no runs to compare in {', '.join(map(str, listed)) or runs_dir}{why}")
+        raise _nothing_in(", ".join(map(str, listed)) or str(runs_dir), skipped)
     if at not in ("best", "last"):
         raise UsageError(f"at is best or last, not {at}")
     outcomes, unplanned = outside_the_plan(outcomes, named=listed)
@@ -51,35 +53,34 @@ def compare(
     judge = metric or tuned_on[0]
     way = direction(judge, mode, outcomes) if metric or mode else tuned_on[1]
     found, without = judged(outcomes, judge, way, at)
-    if without and not any(outcome.counts for outcome in found):
-        raise UsageError(f"no run has {judge}; there are {_metrics(outcomes)}")
+    completed = any(outcome.status == "completed" for outcome in outcomes)
+    if completed and not any(outcome.status == "completed" for outcome in found):
+        raise unknown_metric(judge, outcomes)
     keys = list(dict.fromkeys(key_of(word, outcomes) for word in _words(group_by)))
     if "seed" in keys:
         raise UsageError("groups are compared over their seeds, so seed makes no groups; --where seed=0 keeps one")
     groups, points, repeated = _groups(found, keys, tuned_on, judge)
     reference = baseline_of(groups, str(baseline) if isinstance(baseline, Path) else baseline)
     ranked, standing = compared(groups, way, reference)
-    notes = [*sentences(ranked, standing, keys, tuned_on[0]), *_on_data(outcomes), *_on_plans(unplanned)]
-    shown = ranked if top is None else [each for i, each in enumerate(ranked) if i < top or each.verdict == "baseline"]
-    if len(shown) < len(ranked):
-        notes.append(f"the best {top} of {len(ranked)} groups are shown; all were tested")
+    shown = _best(ranked, top)
+    said = [*notes(ranked, standing, keys, tuned_on[0]), *mixtures(groups), *_on_data(outcomes), *_on_plans(unplanned)]
     return Comparison(
         metric=judge,
         mode=way,
         at=at,
         groups=tuple(shown),
         skipped=(*skipped, *unplanned, *without, *repeated),
-        notes=tuple(notes),
+        notes=(*said, *_on_rest(shown, ranked)),
         conclusion=conclusion(ranked),
         points=tuple(points),
         unsettled=sum(outcome.status == "running" for outcome in outcomes),
     )
 
 
-def _metrics(outcomes: Sequence[Outcome]) -> str:
-    """What the runs can be compared by, in words."""
-    names = sorted({name for outcome in outcomes for name in outcome.summary.get("final") or {}})
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else ", ".join(names) or "none"
+def _nothing_in(place: str, skipped: Sequence[Skipped]) -> NotARun:
+    """The complaint that there is nothing to compare; runs that are damaged are not waited for."""
+    sentence = f"there are no runs to compare in {place}"
+    return NotARun(f"{sentence}; {skipped[0].path}: {skipped[0].reason}") if skipped else NoRunsYet(sentence)
 
 
 def _words(group_by: str | Sequence[str]) -> list[str]:
@@ -91,7 +92,7 @@ def _groups(
     outcomes: Sequence[Outcome], keys: Sequence[str], tuned_on: tuple[str, Mode], metric: str
 ) -> tuple[list[Group], list[Group], list[Skipped]]:
     """The groups that are compared, the points they were chosen from, and the runs that repeat another."""
-    points, repeated = points_of(outcomes)
+    points, repeated = points_of(outcomes, keys)
     if not keys:
         groups = labelled(points)
         return groups, groups, repeated
@@ -102,13 +103,23 @@ def _groups(
     return labelled(merged(points, keys, tuned_on[1], tuning), keys), labelled(points), repeated
 
 
+def _best(ranked: Sequence[Compared], top: int | None) -> list[Compared]:
+    """So many of them, and in any case what they are compared with."""
+    return [each for i, each in enumerate(ranked) if top is None or i < top or each is reference_of(ranked)]
+
+
+def _on_rest(shown: Sequence[Compared], ranked: Sequence[Compared]) -> list[str]:
+    are = "is" if len(shown) == 1 else "are"
+    return [f"{len(shown)} of {len(ranked)} groups {are} shown; all were tested"] if len(shown) < len(ranked) else []
+
+
 def _on_data(outcomes: Sequence[Outcome]) -> list[str]:
-    names = sorted({str(outcome.settings.get("dataset.name")) for outcome in outcomes})
+    names = sorted({brief(outcome.settings.get("dataset.name")) for outcome in outcomes})
     return [f"the runs are on {len(names)} data sets ({', '.join(names[:5])})"] if len(names) > 1 else []
 
 
 def _on_plans(unplanned: Sequence[Skipped]) -> list[str]:
     if not unplanned:
         return []
-    runs = "1 run is" if len(unplanned) == 1 else f"{len(unplanned)} runs are"
+    runs = f"{counted(len(unplanned), 'run')} {'is' if len(unplanned) == 1 else 'are'}"
     return [f"{runs} no longer in the plan of the sweep, and left out"]

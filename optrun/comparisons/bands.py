@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from optrun.comparisons.grouping import Group
@@ -23,12 +23,14 @@ class Band:
     """Of how many runs; fewer where some are shorter, or diverged."""
 
 
-def band(group: Group, metric: str, over: str = "step") -> Band:
-    """Of the group's runs that are a result; read from their rows."""
-    return bands_over(outcome.curve(metric, over) for outcome in group.outcomes if outcome.counts)
+def band(group: Group, metric: str) -> Band:
+    """Over the steps, of the group's runs that are a result; read from their rows, without those that are damaged."""
+    histories = [outcome.history for outcome in group.outcomes if outcome.counts]
+    curves = [(history.curve(metric), history.problem) for history in histories]
+    return bands_over(curve for curve, problem in curves if problem is None)
 
 
-def bands_over(curves: Iterable[tuple[list[float], list[float]]]) -> Band:
+def bands_over(curves: Iterable[tuple[Sequence[float], Sequence[float]]]) -> Band:
     """Of curves (xs, ys): each is taken where it has a value, nothing is interpolated, what is not finite is left out.
 
     Only where more than half of the curves have a value: a mean of the few that last longest would jump.

@@ -39,7 +39,7 @@ class Budget:
 
 
 def best_of(values: Sequence[float | None], mode: Mode, *, replacement: bool = False) -> list[Budget]:
-    """The best of k of these results, for k = 1 … n. None, a setting that diverged, is the worst there is."""
+    """The best of k of these results, for k = 1 … n. None, a setting that diverged or was pruned, is the worst."""
     finite = np.sort(np.array([value for value in values if value is not None], dtype=float))
     ordered = finite if mode == "max" else finite[::-1]
     n, lost = len(values), len(values) - len(finite)
@@ -73,12 +73,13 @@ def _quantile(ordered: Array, reached: Array, lost: int, share: float) -> float 
 def budgets(points: Sequence[Group], mode: Mode, by: str = "optimizer.name") -> dict[str, list[Budget]]:
     """For each optimizer (or other value of `by`) the best of k of its settings, each judged by its mean over seeds.
 
-    A setting with a diverged run has no mean; one without any result is left out.
+    A setting with a diverged run has no mean, and one that was pruned was worse than those that were not: both are the
+    worst there is. One without any result is left out otherwise.
     """
     values: dict[str, list[float | None]] = {}
     for point in points:
         figures = summary(point.values, mode)
-        if figures.n + figures.diverged:
+        if figures.n + figures.diverged or point.count("pruned"):
             series = str(point.outcomes[0].settings.get(by))
             values.setdefault(series, []).append(None if figures.diverged else figures.mean)
     return {series: best_of(found, mode) for series, found in values.items()}

@@ -15,7 +15,10 @@ from optrun.components.naming import either, near
 from optrun.config.labels import brief
 from optrun.errors import UsageError
 
-__all__ = ["baseline_of", "direction", "kept", "key_of", "tuning_metric"]
+__all__ = ["baseline_of", "direction", "kept", "key_of", "tuning_metric", "unknown_metric"]
+
+_LOOKED_AT = 20
+"""Runs whose rows are looked through for the names of metrics."""
 
 
 def tuning_metric(outcomes: Sequence[Outcome]) -> tuple[str, Mode]:
@@ -63,7 +66,27 @@ def direction(metric: str, mode: str | None, outcomes: Sequence[Outcome]) -> Mod
     try:
         return getattr(KINDS["metrics"].find(name).load(), "mode", "max")
     except UsageError:
+        if metric not in known_metrics(outcomes):
+            raise unknown_metric(metric, outcomes) from None
         raise UsageError(f"nobody knows whether more or less {metric} is better; say it with --mode") from None
+
+
+def known_metrics(outcomes: Sequence[Outcome]) -> list[str]:
+    """What the runs can be compared by: the figures of their summaries, and the keys of their rows, of some of them."""
+    final = {name for outcome in outcomes for name in outcome.summary.get("final") or {}}
+    rows = {key for outcome in outcomes[:_LOOKED_AT] for key in outcome.history.metrics()}
+    return sorted(final | rows)
+
+
+def unknown_metric(metric: str, outcomes: Sequence[Outcome]) -> UsageError:
+    """The complaint about a metric that no run has, or none whose rows can be read."""
+    problem = next((f"{each.path}: {each.history.problem}" for each in outcomes if each.history.problem), None)
+    if problem is not None:
+        return UsageError(f"no run has {metric}; {problem}")
+    names = known_metrics(outcomes)
+    close = near(metric, [*names, *FIGURES])
+    meant = f"did you mean {either(close)}?" if close else f"there is {either(names)}" if names else "there is none"
+    return UsageError(f"no run has {metric}; {meant}")
 
 
 def key_of(word: str, outcomes: Sequence[Outcome]) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from optrun.comparisons.grouping import Group
 from optrun.comparisons.outcomes import Skipped
-from optrun.comparisons.statistics import Difference, Mode, Standings, Summary, Verdict, few_seeds, standings, summary
+from optrun.comparisons.statistics import Difference, Mode, Standings, Summary, Verdict, standings, summary
 
-__all__ = ["Compared", "Comparison", "compared", "conclusion", "sentences"]
+__all__ = ["Compared", "Comparison", "compared", "reference_of"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,8 @@ class Compared:
     failed: int
     diverged: int
     """Runs that diverged, or never had a finite value."""
+    unreached: int
+    """Runs that never reached the target, where the metric is when they did."""
     mean: float | None
     std: float | None
     ci95: tuple[float, float] | None
@@ -34,12 +35,17 @@ class Compared:
     median: float | None
     worst: float | None
     values: tuple[float | None, ...]
-    """In the order of the seeds; None for a diverged run."""
+    """In the order of the seeds; None for a diverged run, and for one that never reached the target."""
     difference: Difference | None
     """To the leader or the baseline."""
     verdict: Verdict
     more_seeds: int | None
     """About so many more seeds for each would tell the difference."""
+
+    @property
+    def results(self) -> int:
+        """Runs that count, with a finite value or as the worst there is."""
+        return len(self.values)
 
     def as_json(self) -> dict[str, Any]:
         """The group as `compare --format json` prints it."""
@@ -49,6 +55,7 @@ class Compared:
             "n": self.n,
             "failed": self.failed,
             "diverged": self.diverged,
+            "unreached": self.unreached,
             "mean": self.mean,
             "std": self.std,
             "ci95": self.ci95 and list(self.ci95),
@@ -88,7 +95,13 @@ class Comparison:
     @property
     def reference(self) -> Compared | None:
         """The leader or the baseline."""
-        return next((each for each in self.groups if each.verdict in ("leader", "baseline")), None)
+        return reference_of(self.groups)
+
+    @property
+    def damaged(self) -> list[Skipped]:
+        """Runs that are in no curve: their rows were found to be damaged, if they have been read by now."""
+        outcomes = [outcome for point in self.points for outcome in point.outcomes]
+        return [Skipped(each.path, each.history.problem) for each in outcomes if each.history.problem]
 
     def as_json(self) -> dict[str, Any]:
         """The comparison as `compare --format json` prints it."""
@@ -100,20 +113,28 @@ class Comparison:
         }
 
 
+def reference_of(found: Sequence[Compared]) -> Compared | None:
+    """What the others are compared with; None where no group has a finite result."""
+    return next((each for each in found if each.verdict in ("leader", "baseline")), None)
+
+
 def compared(groups: Sequence[Group], mode: Mode, baseline: int | None) -> tuple[list[Compared], Standings]:
     """Every group with its figures and its verdict, best first; `baseline` is an index."""
     values = [group.values for group in groups]
-    standing = standings(values, mode, baseline=baseline)
+    unchosen = [[each.values for each in group.unchosen] for group in groups]
+    standing = standings(values, mode, baseline=baseline, unchosen=unchosen)
     found = []
     for index in standing.order:
         group, its = groups[index], standing.groups[index]
         figures: Summary = summary(values[index], mode)
+        unreached = sum(outcome.unreached for outcome in group.outcomes)
         found.append(
             Compared(
                 group=group,
                 n=figures.n,
                 failed=group.count("failed"),
-                diverged=figures.diverged,
+                diverged=figures.diverged - unreached,
+                unreached=unreached,
                 mean=figures.mean,
                 std=figures.std,
                 ci95=figures.ci95,
@@ -127,55 +148,3 @@ def compared(groups: Sequence[Group], mode: Mode, baseline: int | None) -> tuple
             )
         )
     return found, standing
-
-
-def conclusion(found: Sequence[Compared]) -> str:
-    """Who leads, and how many of the others can be told from it."""
-    reference = next((each for each in found if each.verdict in ("leader", "baseline")), None)
-    others = [each for each in found if each is not reference and each.n + each.diverged]
-    if reference is None or reference.n + reference.diverged == 0:
-        return "no run has a result to compare"
-    without = len(found) - 1 - len(others)
-    rest = f"; {without} more {'has' if without == 1 else 'have'} no result" if without else ""
-    if not others:
-        return f"{reference.group.label} is the only group with a result: there is nothing to compare it with{rest}"
-    start = f"{reference.group.label} leads" if reference.verdict == "leader" else f"baseline: {reference.group.label}"
-    identical = sum(each.difference is not None and each.difference.identical for each in others)
-    words: dict[Verdict, str] = {
-        "better": "better",
-        "worse": "worse",
-        "not distinguishable": "not distinguishable from it",
-    }
-    counts = Counter(each.verdict for each in others)
-    parts = [(counts[verdict], said) for verdict, said in words.items() if counts[verdict]]
-    if len(others) == 1:
-        return f"{start}; the other group is {parts[0][1]}{', its values identical' if identical else ''}{rest}"
-    same = f" ({identical} with identical values)" if identical else ""
-    if counts["not distinguishable"] == len(others):
-        return f"{start}; none of the {len(others)} other groups is distinguishable from it{same}{rest}"
-    said = " and ".join(f"{count} {'is' if count == 1 else 'are'} {word}" for count, word in parts)
-    return f"{start}; of the {len(others)} other groups {said}{same}{rest}"
-
-
-def sentences(found: Sequence[Compared], standing: Standings, merged_by: Sequence[str], tuned_on: str) -> list[str]:
-    """What must be said beside the figures. `tuned_on` is the metric by which the best settings were chosen."""
-    notes = []
-    chosen = [each.group for each in found if each.group.chosen_from > 1]
-    if merged_by and chosen:
-        most = sorted(chosen, key=lambda group: -group.chosen_from)
-        of = ", ".join(f"{group.label}: of {group.chosen_from}" for group in most[:6])
-        more = f", and {len(most) - 6} more groups" if len(most) > 6 else ""
-        notes.append(
-            f"each group by {', '.join(merged_by)} is its best setting ({of}{more}), chosen by {tuned_on} on the same "
-            "runs: the more settings were tried, the more its figures flatter"
-        )
-    differences = [each.difference for each in found if each.difference is not None]
-    counts = [len(each.values) for each in found if each.values]
-    paired = bool(differences) and all(difference.paired for difference in differences)
-    if counts and (few := few_seeds(counts, standing.comparisons, paired=paired)):
-        notes.append(few)
-    diverged = Counter(each.diverged > 0 for each in found)[True]
-    if diverged:
-        groups = "1 group has" if diverged == 1 else f"{diverged} groups have"
-        notes.append(f"{groups} diverged runs, which count as the worst and are in no mean")
-    return notes

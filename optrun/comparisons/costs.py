@@ -19,7 +19,7 @@ class Costs:
     """Seconds of training, without evaluation, logging and checkpoints."""
     clipped_fraction: float | None
     """The share of steps whose gradient was clipped."""
-    parameters: float | None
+    parameters: int | None
 
 
 def costs(group: Group) -> Costs:
@@ -30,4 +30,10 @@ def costs(group: Group) -> Costs:
         known = [value for value in values if isinstance(value, int | float)]
         return statistics.median(known) if known else None
 
-    return Costs(median("samples_per_second"), median("train_time"), median("clipped_fraction"), median("parameters"))
+    parameters = median("parameters")
+    return Costs(
+        samples_per_second=median("samples_per_second"),
+        train_time=median("train_time"),
+        clipped_fraction=median("clipped_fraction"),
+        parameters=None if parameters is None else int(parameters),
+    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optrun.comparisons.outcomes import Outcome, Skipped
-from optrun.comparisons.settings import Flat, same
+from optrun.comparisons.provenance import started
+from optrun.comparisons.settings import ABOUT, Flat, same
 from optrun.comparisons.statistics import Mode, Values, ranking
 from optrun.config.labels import Labels
 
@@ -23,8 +24,13 @@ class Group:
     """Only what differs between groups."""
     outcomes: tuple[Outcome, ...]
     """By their seeds; also those that failed, were pruned or have not ended."""
-    chosen_from: int = 1
-    """How many settings were tried, of which this is the best."""
+    unchosen: tuple[Group, ...] = ()
+    """The other settings that were tried, of which this is the best."""
+
+    @property
+    def chosen_from(self) -> int:
+        """How many settings were tried."""
+        return 1 + len(self.unchosen)
 
     @property
     def values(self) -> Values:
@@ -36,17 +42,21 @@ class Group:
         return sum(outcome.status == status for outcome in self.outcomes)
 
 
-def points_of(outcomes: Iterable[Outcome]) -> tuple[list[Group], list[Skipped]]:
+def points_of(outcomes: Iterable[Outcome], keys: Sequence[str] = ()) -> tuple[list[Group], list[Skipped]]:
     """Groups equal but for the seed, still without labels, in the order in which their first runs were met.
 
-    Of runs that repeat a seed the one that ended counts, of several the newest; the others are skipped.
+    They are equal in `keys` as well, which may be some in which runs of one group could differ otherwise (`name`,
+    `tags`, `device`). Of runs that repeat a seed the one that ended counts, of several the newest; the others are
+    skipped.
     """
-    by_settings: dict[int, tuple[Flat, list[Outcome]]] = {}
+    about = [key for key in keys if key in ABOUT]
+    by_settings: dict[Any, tuple[Flat, list[Outcome]]] = {}
     for outcome in outcomes:
-        by_settings.setdefault(id(outcome.settings), (outcome.settings, []))[1].append(outcome)
+        key = (id(outcome.settings), *(same(outcome.about.get(word)) for word in about))
+        by_settings.setdefault(key, (outcome.settings, []))[1].append(outcome)
     by_meaning: dict[Any, tuple[Flat, list[Outcome]]] = {}
-    for settings, alike in by_settings.values():
-        meaning = frozenset((key, same(value)) for key, value in settings.items())
+    for (_, *said), (settings, alike) in by_settings.items():
+        meaning = (frozenset((key, same(value)) for key, value in settings.items()), *said)
         by_meaning.setdefault(meaning, (settings, []))[1].extend(alike)
     skipped: list[Skipped] = []
     groups = [Group("", settings, _once_each_seed(alike, skipped)) for settings, alike in by_meaning.values()]
@@ -54,21 +64,21 @@ def points_of(outcomes: Iterable[Outcome]) -> tuple[list[Group], list[Skipped]]:
 
 
 def _once_each_seed(outcomes: list[Outcome], skipped: list[Skipped]) -> tuple[Outcome, ...]:
-    kept: dict[int, Outcome] = {}
+    by_seed: dict[int, list[Outcome]] = {}
     for outcome in outcomes:
-        other = kept.get(outcome.seed)
-        if other is None:
-            kept[outcome.seed] = outcome
-            continue
-        better, worse = (outcome, other) if _precedence(outcome) >= _precedence(other) else (other, outcome)
-        kept[outcome.seed] = better
-        skipped.append(Skipped(worse.path, f"it repeats the configuration and seed of {better.path}"))
-    return tuple(kept[seed] for seed in sorted(kept))
+        by_seed.setdefault(outcome.seed, []).append(outcome)
+    kept = []
+    for seed in sorted(by_seed):
+        best = by_seed[seed][0] if len(by_seed[seed]) == 1 else max(by_seed[seed], key=_precedence)
+        kept.append(best)
+        repeats = f"it repeats the configuration and seed of another run ({best.path})"
+        skipped += [Skipped(outcome.path, repeats) for outcome in by_seed[seed] if outcome is not best]
+    return tuple(kept)
 
 
-def _precedence(outcome: Outcome) -> tuple[bool, bool, str]:
-    """Results before failures before the rest; then by the time in the name of a run."""
-    return outcome.counts, outcome.status == "failed", outcome.path.name
+def _precedence(outcome: Outcome) -> tuple[bool, bool, float, str]:
+    """Results before failures before the rest; then the one that was started last."""
+    return outcome.counts, outcome.status == "failed", started(outcome.path), outcome.path.name
 
 
 def differing(points: Sequence[Flat]) -> list[str]:
@@ -117,7 +127,7 @@ def _only_name(group: Group) -> str:
 
 
 def merged(points: Sequence[Group], keys: Sequence[str], mode: Mode, tuning: Mapping[Any, float | None]) -> list[Group]:
-    """One group for each combination of values of `keys`: the best of its points.
+    """One group for each combination of values of `keys`: the best of its points, in which the runs agree on these.
 
     `tuning` are the values that decide which is best, by path of the run; less or more of them is better, by `mode`.
     """
@@ -127,11 +137,18 @@ def merged(points: Sequence[Group], keys: Sequence[str], mode: Mode, tuning: Map
         together.setdefault(values, []).append(point)
     groups = []
     for alike in together.values():
-        values = [{o.seed: tuning.get(o.path) for o in point.outcomes if o.counts} for point in alike]
-        best = alike[ranking(values, mode)[0]]
+        best = _best(alike, mode, tuning)
         about = {key: value_of(best.outcomes[0], key) for key in keys}
-        groups.append(replace(best, settings={**best.settings, **about}, chosen_from=len(alike)))
+        unchosen = tuple(point for point in alike if point is not best)
+        groups.append(replace(best, settings={**best.settings, **about}, unchosen=unchosen))
     return groups
+
+
+def _best(points: Sequence[Group], mode: Mode, tuning: Mapping[Any, float | None]) -> Group:
+    """Of those that have two results or more, if there are any: one lucky run is no setting."""
+    values = [{o.seed: tuning.get(o.path) for o in point.outcomes if o.counts} for point in points]
+    order = ranking(values, mode)
+    return points[next((index for index in order if len(values[index]) > 1), order[0])]
 
 
 def value_of(outcome: Outcome, key: str) -> Any:

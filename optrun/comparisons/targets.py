@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optrun.comparisons.grouping import Group
-from optrun.comparisons.outcomes import Outcome, rows_with
+from optrun.comparisons.outcomes import Outcome
 from optrun.comparisons.statistics import Mode
 
 __all__ = ["Reached", "Target", "common_target", "first_reached", "to_target"]
@@ -88,7 +88,7 @@ def first_reached(outcome: Outcome, target: Target) -> tuple[float, float]:
             return math.inf, math.inf
         if isinstance(step, int) and isinstance(time, int | float):
             return step, time
-    for row in rows_with(outcome.path, target.metric):
+    for row in outcome.history.rows_with(target.metric):
         value = row[target.metric]
         if value >= target.value if target.mode == "max" else value <= target.value:
             time = row.get("time")

@@ -1,4 +1,4 @@
-"""How settings are written for people: `lr 0.1, momentum 0.9`."""
+"""How settings, numbers and counts are written for people: `lr 0.1, momentum 0.9`, `3 runs`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Labels", "brief", "fixed"]
+__all__ = ["Labels", "brief", "counted", "fixed"]
 
 
 class Labels:
@@ -87,3 +87,8 @@ def fixed(value: Any) -> str:
     if isinstance(value, float) and (value == 0 or 1e-3 <= abs(value) < 1e4):
         return f"{value:.4f}"
     return brief(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -266,10 +266,15 @@ def sync_directory(path: Path) -> None:
         system.close(file)
 
 
-def read(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError, also for a pipe or a device, which could be read for ever."""
+def read(path: Path, last: int | None = None) -> bytes:
+    """The content of a regular file, or its `last` bytes.
+
+    Raises OSError, also for a pipe or a device, which could be read for ever.
+    """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         _check_regular(file.fileno(), path)
+        if last is not None:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - last))
         return file.read()
 
 

@@ -1,4 +1,4 @@
-"""The reader of run directories, for every command that shows runs. It writes nothing, and needs no torch.
+"""The reader of a run directory, for every command that shows runs. It writes nothing, and needs no torch.
 
 What it meets may be half-written by a running process, torn by a dead one or mangled by anybody: that is reported in
 `Run.problems`, the rest is read, and nothing of it is raised.
@@ -6,14 +6,10 @@ What it meets may be half-written by a running process, torn by a dead one or ma
 
 from __future__ import annotations
 
-import difflib
 import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ from optrun.runs import files
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.lock import is_locked
 
-__all__ = ["Run", "find", "read", "resolve", "row_of", "runs_in"]
+__all__ = ["Run", "environment_of", "read", "row_of"]
 
 Number = float | int | None
 
@@ -34,9 +30,6 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("final", "best", "target"), dict),
 }
 """What a summary holds under each key, if not null. Keys that are not here are passed on as they are."""
-
-_DEPTH = 4
-"""Levels of directories below the one that is searched: runs/<project>/<sweep>/<trial> and one to spare."""
 
 
 @dataclass
@@ -68,7 +61,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """environment.json; {} if it cannot be read."""
-        return _read_object(Layout(self.path).environment, self.problems)
+        return environment_of(self.path, self.problems)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl so far, in order: keys `step`, `epoch`, `time`, `train/loss`, …
@@ -96,6 +89,11 @@ class Run:
             self.problems.append(problem)
 
 
+def environment_of(run: Path, problems: list[str] | None = None) -> dict[str, Any]:
+    """environment.json of the run in that directory; {} if it cannot be read, which is added to `problems`."""
+    return _read_object(Layout(run).environment, [] if problems is None else problems)
+
+
 def read(path: Path) -> Run:
     """The run in the directory `path`. Raises NotARun if that is none."""
     if not is_run(path):
@@ -107,90 +105,6 @@ def read(path: Path) -> Run:
         if status == "running" and not is_locked(path):
             status = "interrupted"
     return Run(path, summary, status, problems)
-
-
-def find(paths: Iterable[str | Path], runs_dir: Path) -> list[Run]:
-    """The runs that `paths` mean, each once: runs, directories of runs (sweeps), globs, or names as in `resolve`.
-
-    No paths: all runs in `runs_dir`, which may be missing. Raises NotARun for a path without any run.
-    """
-    paths = list(paths)
-    if not paths:
-        return _read_all(runs_in(runs_dir))
-    found: dict[str, Path] = {}
-    for text in map(str, paths):
-        matches = _matches(text) or _matches(os.path.join(runs_dir, text))
-        directories = [run for match in matches for run in runs_in(match)]
-        for directory in directories or [resolve(text, runs_dir)]:
-            found.setdefault(os.path.realpath(directory), directory)
-    return _read_all(found.values())
-
-
-def _read_all(paths: Iterable[Path]) -> list[Run]:
-    """The runs in `paths`, without those that were removed meanwhile."""
-    runs = []
-    for path in paths:
-        with suppress(NotARun):
-            runs.append(read(path))
-    return runs
-
-
-def _matches(pattern: str) -> list[Path]:
-    """The path itself if it exists, though there be a `*` in it, or else what it matches as a glob."""
-    return [Path(name) for name in ([pattern] if os.path.exists(pattern) else sorted(glob(pattern)))]
-
-
-def resolve(text: str | Path, runs_dir: Path) -> Path:
-    """The run directory that a command's RUN means: a path, a name in `runs_dir` or its beginning, or `last`.
-
-    `last` is the run started last, be it in a sweep. Raises NotARun, naming those that could be meant.
-    """
-    text = str(text)
-    if text and is_run(Path(text)):
-        return Path(text)
-    if os.path.isdir(text) and (inside := next(runs_in(Path(text)), None)):
-        raise NotARun(f"{text} is a directory of runs; name one of them, such as {inside}")
-    runs = {str(path.relative_to(runs_dir)): path for path in runs_in(runs_dir)}
-    if not runs:
-        raise NotARun(f"there is no run {text}: {runs_dir} holds no runs")
-    newest_first = sorted(runs, key=lambda name: -_started(runs[name]))
-    names = newest_first[:1] if text == "last" else _named(text, newest_first)
-    if len(names) == 1:
-        return runs[names[0]]
-    if names:
-        more = f", and {len(names) - 3} more" if len(names) > 3 else ""
-        raise NotARun(f"{len(names)} runs are called {text}…: {', '.join(names[:3])}{more}; name one of them")
-    near = difflib.get_close_matches(text, runs, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the newest is {newest_first[0]}"
-    raise NotARun(f"there is no run {text} in {runs_dir}; {hint}")
-
-
-def _named(text: str, names: list[str]) -> list[str]:
-    """Those of `names` (`run`, `sweep/trial`) that are `text`, with or without the sweep, or that begin with it."""
-    whole = [name for name in names if f"/{name}".endswith(f"/{text}")]
-    return whole or [name for name in names if text and f"/{text}" in f"/{name}"]
-
-
-def runs_in(directory: Path, depth: int = _DEPTH) -> Iterator[Path]:
-    """The run directories at and below `directory`, at each level sorted by name; hidden ones are left out."""
-    if is_run(directory):
-        yield directory
-    elif depth:
-        try:
-            with os.scandir(directory) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-        except OSError:
-            return
-        for name in names:
-            yield from runs_in(directory / name, depth - 1)
-
-
-def _started(run: Path) -> int:
-    """Nanoseconds since 1970 when config.yaml, a run's first file, was written; 0 if it has just disappeared."""
-    try:
-        return os.stat(Layout(run).config).st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _read_summary(run: Path) -> tuple[dict[str, Any], str, list[str]]:
@@ -208,7 +122,7 @@ def _read_summary(run: Path) -> tuple[dict[str, Any], str, list[str]]:
             summary[key] = value
     for table in ("final", "best"):
         for key, value in (summary.get(table) or {}).items():
-            if not isinstance(value, Number | str):
+            if not isinstance(value, str | None if table == "best" and key in ("metric", "mode") else Number):
                 problems.append(f"{path}: {table} {key} is not what it should be, and left out")
                 summary[table] = {**summary[table], key: None}
     return summary, summary.get("status") or "running", problems

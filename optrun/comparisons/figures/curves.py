@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 
 from optrun.comparisons.bands import Band, band, bands_over
 from optrun.comparisons.comparison import Compared, Comparison
+from optrun.comparisons.figures.labels import short_labels
 from optrun.comparisons.figures.picture import MOST_SERIES, Picture, colour, tag
 from optrun.pictures.panel import Curve, log_helps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 __all__ = ["curve", "metric_curves", "rates"]
 
 MOST_POINTS = 250
 """Of one curve; of more, means are drawn."""
+DASH = 4.0
+"""Of lines that lie on each other, in their widths."""
 
 
 def metric_curves(found: Comparison) -> list[Picture]:
@@ -40,16 +44,19 @@ def curve(found: Comparison, metric: str, key: str) -> Picture | None:
         title=metric,
         caption=f"{ranges}{_of(found, groups)}.",
         draw=lambda ax: _draw_bands(ax, bands, log=log_helps(curves)),
-        series=[each.group.label for each in groups],
+        series=short_labels(groups),
     )
 
 
 def _best(found: Comparison) -> list[Compared]:
-    return [each for each in found.groups if each.n + each.diverged][:MOST_SERIES]
+    """The groups that are drawn: those with a finite value, or where none has one those that diverged."""
+    groups = [each for each in found.groups if each.n] or [each for each in found.groups if each.results]
+    return groups[:MOST_SERIES]
 
 
 def _of(found: Comparison, shown: Sequence[Compared]) -> str:
-    return f"; the best {len(shown)} of {len(found.groups)} groups" if len(found.groups) > len(shown) else ""
+    best = "the best" if len(shown) == 1 else f"the best {len(shown)}"
+    return f"; {best} of {len(found.groups)} groups" if len(found.groups) > len(shown) else ""
 
 
 def _has_range(bands: Sequence[Band]) -> bool:
@@ -62,6 +69,7 @@ def _draw_bands(ax: Axes, bands: Sequence[Band], *, log: bool) -> None:
             continue
         marker = "o" if len(its.xs) < 30 else ""
         (line,) = ax.plot(its.xs, its.mean, color=colour(number), marker=marker, markersize=3)
+        _share(line, *_turn(bands, number))
         tag(number, line)
         if any(count > 1 for count in its.n):
             tag(number, ax.fill_between(its.xs, its.low, its.high, color=colour(number), alpha=0.15, linewidth=0))
@@ -71,6 +79,20 @@ def _draw_bands(ax: Axes, bands: Sequence[Band], *, log: bool) -> None:
         _leave_out_explosions(ax, bands)
     ax.set_xlabel("step")
     ax.set_xlim(left=0)
+
+
+def _turn(bands: Sequence[Band], number: int) -> tuple[int, int]:
+    """Of how many bands with the same means this one is which: settings that make no difference give such."""
+    alike = [index for index, its in enumerate(bands) if (its.xs, its.mean) == (bands[number].xs, bands[number].mean)]
+    return alike.index(number), len(alike)
+
+
+def _share(line: Line2D, turn: int, count: int) -> None:
+    """Draw every `count`-th dash and marker of a line, so that those of the others show between them."""
+    if count > 1:
+        line.set_linestyle((DASH * (count - turn), (DASH, DASH * (count - 1))))
+        line.set_dash_capstyle("butt")
+        line.set_markevery((turn, count))
 
 
 def _leave_out_explosions(ax: Axes, bands: Sequence[Band]) -> None:
@@ -98,7 +120,7 @@ def _thinned(its: Band) -> Band:
 def rates(found: Comparison) -> Picture | None:
     """The learning rate of each step; None where all groups keep it as it is."""
     groups = _best(found)
-    bands = [_thinned(bands_over([each.group.outcomes[0].curve("lr")])) for each in groups]
+    bands = [_thinned(bands_over([each.group.outcomes[0].history.curve("lr")])) for each in groups]
     if not any(min(its.mean) < max(its.mean) for its in bands if its.xs):
         return None
     values = [value for its in bands for value in its.mean]
@@ -108,7 +130,7 @@ def rates(found: Comparison) -> Picture | None:
         title="learning rate",
         caption=f"As the schedule set it, in the first seed of each group{_of(found, groups)}.",
         draw=lambda ax: _draw_rates(ax, bands, log=wide),
-        series=[each.group.label for each in groups],
+        series=short_labels(groups),
     )
 
 
@@ -116,6 +138,7 @@ def _draw_rates(ax: Axes, bands: Sequence[Band], *, log: bool) -> None:
     for number, its in enumerate(bands):
         if its.xs:
             (line,) = ax.plot(its.xs, its.mean, color=colour(number), linewidth=1.4)
+            _share(line, *_turn(bands, number))
             tag(number, line)
     if log:
         ax.set_yscale("log")

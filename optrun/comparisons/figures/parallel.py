@@ -6,7 +6,7 @@ A. Inselberg (1985), "The plane with parallel coordinates".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optrun.comparisons.comparison import Comparison
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["parallel"]
 
 FEWEST, MOST, MOST_AXES = 4, 300, 7
-SHADES = ((0, 0.2), (0, 0.35), (0, 0.55), (0, 0.8), (1, 0.95))
-"""Series whose colour is taken, and opacity, from the worst fifth to the best, which stands out."""
+SHADES = ((0, 0.2), (0, 0.35), (0, 0.55), (0, 0.8), (2, 1.0))
+"""Series whose colour is taken, and opacity, from the worst fifth to the best, which is green as leaders are."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,17 @@ def parallel(found: Comparison) -> Picture | None:
     scales = [_scale(labels, key, [its[key] for its in settings]) for key in keys]
     lines = [[scale.places[labels.value(key, its[key])] for key, scale in zip(keys, scales)] for its in settings]
     means = [mean for _, mean in known]
-    return Picture(
+    wide = Picture(
         key="parallel",
         title=f"every setting and its {found.metric}",
         caption=f"A line is a setting ({len(known)} of {len(found.points)}); on the right is its mean over seeds. The "
-        "best fifth is orange, the others are the paler the worse they are.",
+        "best fifth is green, the others are the paler the worse they are.",
         draw=lambda ax: _draw(ax, scales, lines, means, found),
-        size=(max(4.8, 1.25 * (len(keys) + 1)), 3.2),
+        size=(8.8, 3.2),
+        wide=True,
     )
+    width = max(3.4, 1.15 * (len(keys) + 1))
+    return replace(wide, narrow=replace(wide, key="parallel-narrow", size=(width, 3.2)))
 
 
 def _scale(labels: Labels, key: str, values: Sequence[Any]) -> Scale:

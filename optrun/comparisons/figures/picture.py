@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-__all__ = ["INK", "MOST_SERIES", "Picture", "colour", "plain", "tag"]
+__all__ = ["INK", "MOST_SERIES", "Picture", "colour", "plain", "tag", "wrapped"]
 
 INK = "#444444"
 """Of what belongs to no series."""
@@ -34,8 +35,12 @@ class Picture:
     draw: Callable[[Axes], None]
     series: Sequence[str] = ()
     """Labels of its series, each drawn by artists that are tagged with its number."""
-    size: tuple[float, float] = (4.8, 3.0)
+    size: tuple[float, float] = (4.0, 2.7)
     """Inches."""
+    wide: bool = False
+    """Whether it stands alone in a row."""
+    narrow: Picture | None = None
+    """The same for a phone, where it is too wide to be made smaller."""
 
 
 def colour(series: int) -> str:
@@ -52,3 +57,8 @@ def tag(series: int, *artists: Artist) -> None:
 def plain(text: Any, most: int = 60) -> str:
     """A label in so many characters, as it stands: matplotlib would read what is between dollars as mathematics."""
     return legible(str(text), most).replace("$", r"\$")
+
+
+def wrapped(text: Any, width: int) -> str:
+    """A label in lines of so many characters, and as many as it takes."""
+    return "\n".join(plain(line, width) for line in textwrap.wrap(legible(str(text), 400), width))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optrun.comparisons.comparison import Compared, Comparison
-from optrun.comparisons.figures.picture import INK, Picture, plain
+from optrun.comparisons.figures.labels import short_labels
+from optrun.comparisons.figures.picture import INK, Picture, wrapped
 from optrun.pictures.figures import PALETTE
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ __all__ = ["ranking"]
 MOST = 20
 """Groups in the picture."""
 STYLES = {"leader": PALETTE[2], "baseline": PALETTE[2], "better": PALETTE[0], "worse": PALETTE[1]}
+LONGEST = 44
+"""Characters of a line of a label."""
 
 
 def ranking(found: Comparison) -> Picture | None:
@@ -24,18 +28,33 @@ def ranking(found: Comparison) -> Picture | None:
     groups = [each for each in found.groups if each.mean is not None][:MOST]
     if not groups:
         return None
-    few = f" The best {len(groups)} of {len(found.groups)} groups." if len(found.groups) > len(groups) else ""
-    return Picture(
+    labels = [wrapped(label, LONGEST) for label in short_labels(groups)]
+    lines = sum(label.count("\n") + 1 for label in labels)
+    few = f" {_the_best(len(groups))} of {len(found.groups)} groups." if len(found.groups) > len(groups) else ""
+    wide = Picture(
         key="ranking",
         title=f"{found.metric}, best first",
         caption="Mean over seeds (dot), its 95 % interval (line) and each run (pale). Green is what the others are "
-        f"compared with, red is worse, blue is better, grey is not distinguishable from it.{few}",
-        draw=lambda ax: _draw(ax, groups),
-        size=(6.4, 0.8 + 0.22 * len(groups)),
+        f"compared with, orange is worse, blue is better, grey is not distinguishable from it or not tested.{few}",
+        draw=lambda ax: _draw(ax, groups, labels),
+        size=(8.8, 0.8 + 0.1 * len(groups) + 0.14 * lines),
+        wide=True,
     )
+    narrow = replace(
+        wide,
+        key="ranking-narrow",
+        draw=lambda ax: _draw(ax, groups, labels, beside=False),
+        size=(3.4, 0.8 + 0.2 * len(groups) + 0.16 * lines),
+    )
+    return replace(wide, narrow=narrow)
 
 
-def _draw(ax: Axes, groups: Sequence[Compared]) -> None:
+def _the_best(count: int) -> str:
+    return "The best" if count == 1 else f"The best {count}"
+
+
+def _draw(ax: Axes, groups: Sequence[Compared], labels: Sequence[str], *, beside: bool = True) -> None:
+    """Labels stand beside the axis, or each above its line."""
     for row, each in enumerate(groups):
         colour = STYLES.get(each.verdict, "#8a8a8a")
         runs = [value for value in each.values if value is not None]
@@ -44,11 +63,14 @@ def _draw(ax: Axes, groups: Sequence[Compared]) -> None:
             ax.plot(each.ci95, [row, row], "-", color=colour, linewidth=1.6)
         if each.mean is not None:
             ax.plot([each.mean], [row], "o", color=colour, markersize=5.5)
+        if not beside:
+            place = {"transform": ax.get_yaxis_transform(), "va": "bottom", "fontsize": 8.5}
+            ax.text(0.01, row - 0.22, labels[row], **place)
     reference = next((each for each in groups if each.verdict in ("leader", "baseline")), None)
     if reference is not None and reference.mean is not None:
         ax.axvline(reference.mean, color=INK, linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(groups)), [plain(each.group.label, 48) for each in groups])
-    ax.set_ylim(len(groups) - 0.5, -0.5)
+    ax.set_yticks(range(len(groups)), labels if beside else [""] * len(groups))
+    ax.set_ylim(len(groups) - 0.5, -0.5 if beside else -1.0)
     ax.grid(False, axis="y")
     values = sorted(value for each in groups for value in (*each.values, *(each.ci95 or ())) if value is not None)
     if groups[0].ci95 is not None and values[0] < values[-1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from optrun.comparisons.answers import responses
@@ -11,8 +11,10 @@ from optrun.comparisons.comparison import Comparison
 from optrun.comparisons.figures.picture import INK, MOST_SERIES, Picture, colour, plain, tag
 from optrun.comparisons.importance import Importance, importances
 from optrun.comparisons.sensitivity import Response
+from optrun.config.labels import brief
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 __all__ = ["best_of_k", "importance", "sensitivities"]
@@ -41,8 +43,8 @@ def _sensitivity(found: Comparison, key: str, its: Sequence[Response]) -> Pictur
 
 
 def _draw_responses(ax: Axes, its: Sequence[Response], key: str, mode: str) -> None:
-    xs = [float(spot.value) for response in its for spot in response.spots]
-    if min(xs) > 0 and max(xs) >= 8 * min(xs):
+    low, high = _reach(its)
+    if low > 0 and high >= 8 * low:
         ax.set_xscale("log")
     for number, response in enumerate(its):
         spots = [
@@ -50,25 +52,61 @@ def _draw_responses(ax: Axes, its: Sequence[Response], key: str, mode: str) -> N
             for spot in response.spots
             if (mean := spot.figures.mean) is not None
         ]
-        line = ax.errorbar(
-            [x for x, _, _ in spots],
-            [mean for _, mean, _ in spots],
-            yerr=[std for _, _, std in spots],
-            color=colour(number),
-            marker="o",
-            markersize=4,
-            capsize=2,
-            elinewidth=1,
-        )
-        tag(number, *line.get_children())
-        lost = [float(spot.value) for spot in response.spots if spot.figures.diverged]
-        if lost:
-            edge = 0.0 if mode == "max" else 1.0
-            (crosses,) = ax.plot(
-                lost, [edge] * len(lost), "x", color=colour(number), transform=ax.get_xaxis_transform(), clip_on=False
+        if spots:
+            line = ax.errorbar(
+                [x for x, _, _ in spots],
+                [mean for _, mean, _ in spots],
+                yerr=[std for _, _, std in spots],
+                color=colour(number),
+                marker="o",
+                markersize=4,
+                capsize=2,
+                elinewidth=1,
             )
-            tag(number, crosses)
+            tag(number, *line.get_children())
+        if lost := [float(spot.value) for spot in response.spots if spot.figures.diverged]:
+            tag(number, *_crosses(ax, lost, (low, high), number, at_top=mode == "min"))
     ax.set_xlabel(plain(key))
+
+
+def _reach(its: Sequence[Response]) -> tuple[float, float]:
+    """Of the axis: from the lowest to the highest value with a mean, and a little further if a run diverged beyond."""
+    every = [(float(spot.value), spot.figures.mean) for response in its for spot in response.spots]
+    known = [x for x, mean in every if mean is not None] or [x for x, _ in every]
+    low, high = min(known), max(known)
+    positive = min(x for x, _ in every) > 0
+    span = (high - low) or abs(high) or 1.0
+    farthest = (low / 20, high * 20) if positive else (low - span, high + span)
+    near = [x for x, _ in every if farthest[0] <= x <= farthest[1]]
+    low, high = min(near), max(near)
+    if any(x > high for x, _ in every):
+        high = 4 * high if positive else high + span / 4
+    if any(x < low for x, _ in every):
+        low = low / 4 if positive else low - span / 4
+    return low, high
+
+
+def _crosses(
+    ax: Axes, lost: Sequence[float], reach: tuple[float, float], number: int, *, at_top: bool
+) -> Iterator[Artist]:
+    """Where runs diverged, at the edge of the picture; what is far away stands at its end, with its value."""
+    low, high = reach
+    at, edge = ax.get_xaxis_transform(), 1.0 if at_top else 0.0
+    within = [min(max(x, low), high) for x in lost]
+    yield from ax.plot(within, [edge] * len(lost), "x", color=colour(number), transform=at, clip_on=False)
+    for x, place in zip(lost, within):
+        if x != place:
+            yield ax.annotate(
+                f"{brief(x)} →" if x > high else f"← {brief(x)}",
+                (place, edge),
+                xycoords=at,
+                xytext=(0, (-1 if at_top else 1) * (10 + 10 * number)),
+                textcoords="offset points",
+                ha="right" if x > high else "left",
+                va="center",
+                fontsize=7.5,
+                color=colour(number),
+            )
 
 
 def best_of_k(found: Comparison) -> Picture | None:
@@ -90,14 +128,10 @@ def best_of_k(found: Comparison) -> Picture | None:
 def _draw_budgets(ax: Axes, budgets: Sequence[Sequence[Budget]]) -> None:
     for number, of in enumerate(budgets):
         known = [(each.k, each.mean) for each in of if each.mean is not None]
-        (line,) = ax.plot(
-            [k for k, _ in known],
-            [mean for _, mean in known],
-            color=colour(number),
-            marker="o" if len(known) < 30 else "",
-            markersize=3,
-        )
-        tag(number, line)
+        if known:
+            marker = "o" if len(known) < 30 else ""
+            (line,) = ax.plot(*zip(*known), color=colour(number), marker=marker, markersize=3)
+            tag(number, line)
         bounded = [(each.k, each.low, each.high) for each in of if each.low is not None and each.high is not None]
         if bounded:
             area = ax.fill_between(
@@ -126,7 +160,7 @@ def importance(found: Comparison) -> Picture | None:
         caption="Share of the differences between settings, in ranks, that each hyperparameter explains by itself; the "
         "mark is what one without any influence explains by chance. Hyperparameters that go together share it.",
         draw=lambda ax: _draw_shares(ax, its),
-        size=(4.8, 1.0 + 0.24 * len(its)),
+        size=(4.0, 1.0 + 0.22 * len(its)),
     )
 
 

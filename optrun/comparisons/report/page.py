@@ -13,8 +13,17 @@ from optrun.comparisons.comparison import Comparison
 from optrun.comparisons.figures import Picture, pictures
 from optrun.comparisons.report.drawing import drawn
 from optrun.comparisons.report.markup import Markup, element, joined
-from optrun.comparisons.report.tables import costs_table, ranking_table, runs_section, settings_table, skipped_list
+from optrun.comparisons.report.tables import (
+    costs_table,
+    left_out_list,
+    ranking_table,
+    runs_section,
+    settings_table,
+    spread_table,
+)
 from optrun.comparisons.targets import Target
+from optrun.comparisons.wording import taken
+from optrun.config.labels import counted
 from optrun.errors import UsageError
 from optrun.runs import files
 
@@ -36,18 +45,19 @@ def html(found: Comparison, target: Target | None = None) -> str:
     return Template(_part("page.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
         "form-action 'none'",
-        title=joined([f"{found.metric} of {len(found.groups)} groups"]),
+        title=joined([f"{found.metric} of {counted(len(found.groups), 'group')}"]),
         style=style,
         script=script,
         body=joined(
             [
                 _opening(found),
                 _section("Ranking", ranking_table(found)),
+                _section("Over seeds", spread_table(found)),
                 _section("Pictures", element("div", *map(_figure, pictures(found)), class_="figures")),
                 _section("Costs", costs_table(found, target)),
                 _section("Settings", settings_table(found)),
                 _section("Runs", runs_section(found)),
-                _section("Left out", skipped_list(found)) if found.skipped else None,
+                _section("Left out", left_out_list(found)) if found.skipped or found.damaged else None,
             ]
         ),
     )
@@ -63,16 +73,16 @@ def _hash(text: str) -> str:
 
 
 def _opening(found: Comparison) -> Markup:
-    at = "best" if found.at == "best" else "last"
+    what = f"the {taken(found)}" if taken(found) else found.metric
     way = "more" if found.mode == "max" else "less"
-    runs = sum(len(each.values) for each in found.groups)
+    runs = counted(sum(each.results for each in found.groups), "run")
     conclusion = f"{found.conclusion[:1].upper()}{found.conclusion[1:]}."
     return element(
         "header",
-        element("p", f"optrun compare · {runs} runs", class_="kicker"),
-        element("h1", f"{found.metric}: {len(found.groups)} groups"),
+        element("p", f"optrun compare · {runs}", class_="kicker"),
+        element("h1", f"{found.metric}: {counted(len(found.groups), 'group')}"),
         element("p", conclusion, class_="conclusion"),
-        element("p", f"Compared is the {at} evaluation of each run; {way} is better.", class_="how"),
+        element("p", f"Compared is {what} of each run; {way} is better.", class_="how"),
         element("ul", *(element("li", f"{note[:1].upper()}{note[1:]}.") for note in found.notes))
         if found.notes
         else None,
@@ -86,15 +96,16 @@ def _section(title: str, *children: Markup) -> Markup:
 
 def _figure(picture: Picture) -> Markup:
     """A picture with its title, its caption, and a button for each series that hides and shows it."""
-    wide = picture.size[0] > 5
+    narrow = picture.narrow
     return element(
         "figure",
         element("h3", picture.title),
-        element("div", drawn(picture), class_="drawing"),
+        element("div", drawn(picture), class_="drawing roomy" if narrow else "drawing"),
+        element("div", drawn(narrow), class_="drawing narrow") if narrow else None,
         _legend(picture.series),
         element("figcaption", picture.caption),
         id=f"figure-{picture.key}",
-        class_="wide" if wide else None,
+        class_="wide" if picture.wide else None,
     )
 
 

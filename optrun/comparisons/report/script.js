@@ -9,3 +9,7 @@ for (const button of document.querySelectorAll(".legend button")) {
     }
   });
 }
+// What is folded in stands on paper all the same.
+const folded = [...document.querySelectorAll("details:not([open])")];
+addEventListener("beforeprint", () => folded.forEach((each) => { each.open = true; }));
+addEventListener("afterprint", () => folded.forEach((each) => { each.open = false; }));

@@ -12,12 +12,13 @@ from optrun.comparisons.answers import area_of
 from optrun.comparisons.comparison import Compared, Comparison
 from optrun.comparisons.costs import costs
 from optrun.comparisons.outcomes import Outcome
+from optrun.comparisons.provenance import provenance
 from optrun.comparisons.report.markup import Markup, element
 from optrun.comparisons.targets import Target, to_target
-from optrun.config.labels import Labels, brief, fixed
+from optrun.config.labels import Labels, brief
 from optrun.runs import reader
 
-__all__ = ["costs_table", "ranking_table", "runs_section", "settings_table", "skipped_list"]
+__all__ = ["costs_table", "left_out_list", "ranking_table", "runs_section", "settings_table", "spread_table"]
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Markup]], *, numbers: Sequence[bool] = ()) -> Markup:
@@ -35,28 +36,38 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Markup]], *, nu
 
 
 def ranking_table(found: Comparison) -> Markup:
-    """Every group with all that is said of it."""
-    headings = ["group", found.metric, "", "verdict", "difference", "95 % interval", "p", "more seeds"]
-    headings += ["n", "95 % interval of the mean", "best", "median", "worst"]
-    numbers = [False, True, False, False, *[True] * 9]
-    return table(headings, map(_ranked, found.groups), numbers=numbers)
+    """Every group, and what can be said of it."""
+    reference = "the baseline" if any(each.verdict == "baseline" for each in found.groups) else "the leader"
+    headings = ["group", found.metric, "verdict", f"to {reference}", "95 % interval", "p", "more seeds", "n", ""]
+    return table(headings, map(_ranked, found.groups), numbers=[False, True, False, *[True] * 5])
 
 
 def _ranked(each: Compared) -> list[str | Markup]:
-    verdict = wording.verdict(each)
     return [
         each.group.label,
         wording.mean(each),
-        wording.flags(each),
-        element("span", verdict, class_=f"verdict {verdict.replace(' ', '-')}"),
+        element("span", each.verdict, class_=f"verdict {each.verdict.replace(' ', '-')}"),
         wording.difference(each),
         wording.difference_interval(each),
         wording.p_value(each),
         wording.seeds_wanted(each),
         str(each.n),
-        wording.between(each.ci95),
-        *(wording.or_diverged(value, each) for value in (each.best, each.median, each.worst)),
+        wording.flags(each),
     ]
+
+
+def spread_table(found: Comparison) -> Markup:
+    """How far the runs of each group are apart."""
+    rows = [
+        [
+            each.group.label,
+            wording.between(each.ci95),
+            *(wording.of_one_run(value, each) for value in (each.best, each.median, each.worst)),
+        ]
+        for each in found.groups
+    ]
+    headings = ["group", "95 % interval of the mean", "best", "median", "worst"]
+    return table(headings, rows, numbers=[False, *[True] * 4])
 
 
 def costs_table(found: Comparison, target: Target | None) -> Markup:
@@ -69,7 +80,7 @@ def costs_table(found: Comparison, target: Target | None) -> Markup:
     for each in found.groups:
         its, area = costs(each.group), area_of(each, found.metric)
         clipped = "" if its.clipped_fraction is None else f"{its.clipped_fraction:.0%}"
-        mean = "" if area is None else fixed(area["mean"])
+        mean = "" if area is None else wording.alike(area["mean"])[0]
         row = [each.group.label, _figure(its.train_time), _figure(its.samples_per_second), clipped, mean]
         if target is not None:
             reached = to_target(each.group, target)
@@ -126,7 +137,7 @@ def runs_section(found: Comparison) -> Markup:
             label,
             str(outcome.seed),
             outcome.status,
-            wording.NONE if outcome.value is None else fixed(outcome.value),
+            wording.NONE if outcome.value is None else wording.alike(outcome.value)[0],
             *(its.get(key, "") for key in varying),
         ]
         for (label, outcome), its in zip(runs, surroundings)
@@ -137,18 +148,18 @@ def runs_section(found: Comparison) -> Markup:
     return element(
         "div",
         element("dl", *map(Markup, listed)) if listed else None,
-        element("details", element("summary", f"All {len(rows)} runs"), every),
+        element("details", element("summary", f"Every run ({len(rows):,})"), every),
     )
 
 
 def _environment(outcome: Outcome) -> dict[str, str]:
     """Where and with what a run was made."""
-    known = reader.read(outcome.path).environment
+    known = reader.environment_of(outcome.path)
     if not known:
         return {"environment": "not known"}
     versions, git = (part if isinstance(part := known.get(key), dict) else {} for key in ("versions", "git"))
     commit = str(git.get("commit") or "")[:12] + (" and changes" if git.get("dirty") else "")
-    gpus = known.get("gpus")
+    gpus, made = known.get("gpus"), provenance(outcome.path)
     found = {
         "machine": known.get("hostname"),
         "device": known.get("device"),
@@ -157,16 +168,20 @@ def _environment(outcome: Outcome) -> dict[str, str]:
         "threads": known.get("threads"),
         "system": known.get("os"),
         "commit": commit,
+        "imports": ", ".join(f"{name} {sha256[:12]}" for name, sha256 in made.imports or ()),
+        "data": (made.data or "")[:12],
         **{key: value for key, value in versions.items() if value},
     }
     return {key: str(value) for key, value in found.items() if value}
 
 
-def skipped_list(found: Comparison) -> Markup:
-    """Runs that are in no figure, by their reasons."""
+def left_out_list(found: Comparison) -> Markup:
+    """Runs that are in no figure or in no curve, by their reasons."""
     reasons: dict[str, list[str]] = {}
     for each in found.skipped:
-        reasons.setdefault(each.reason, []).append(each.path.name)
+        reasons.setdefault(each.kind, []).append(each.path.name)
+    for each in found.damaged:
+        reasons.setdefault(f"in no curve, {each.kind}", []).append(each.path.name)
     items = (
         element("li", f"{reason}: ", element("span", ", ".join(names), class_="names"))
         for reason, names in reasons.items()

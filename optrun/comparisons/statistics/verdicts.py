@@ -10,17 +10,15 @@ import numpy as np
 from scipy import special
 
 from optrun.comparisons.statistics.correction import holm
+from optrun.comparisons.statistics.family import MOST_PAIRS, Family
 from optrun.comparisons.statistics.pairs import Method, PairTests, between, separation_p
 from optrun.comparisons.statistics.sample_size import ALPHA, more_seeds
 from optrun.comparisons.statistics.samples import Array, Mode, Samples, Values
 
-__all__ = ["MOST_PAIRS", "Difference", "Standing", "Standings", "Verdict", "difference", "standings"]
+__all__ = ["Difference", "Standing", "Standings", "Verdict", "difference", "standings"]
 
-Verdict = Literal["leader", "baseline", "better", "worse", "not distinguishable"]
-
-MOST_PAIRS = 1_000_000
-"""Pairs of groups up to which all are tested, for Holm's correction: 1,414 groups. Beyond, only those with the leader
-are, and each p is multiplied by the number of all pairs (Bonferroni), which is never less."""
+Verdict = Literal["leader", "baseline", "better", "worse", "not distinguishable", "not tested", "no result"]
+"""`not tested`: of it or of the other group there is one run only."""
 
 
 @dataclass(frozen=True)
@@ -89,25 +87,33 @@ def difference(a: Values, b: Values, mode: Mode = "max") -> Difference:
     return _differences(samples, one, other, tests, tests.p, np.ones(1))[0]
 
 
-def standings(groups: Sequence[Values], mode: Mode, *, baseline: int | None = None) -> Standings:
-    """Test every group against the best, or against the one with the index `baseline`.
+def standings(
+    groups: Sequence[Values],
+    mode: Mode,
+    *,
+    baseline: int | None = None,
+    unchosen: Sequence[Sequence[Values]] = (),
+) -> Standings:
+    """Test every group against the leader, or against the one with the index `baseline`.
 
-    The best is chosen by the same data, so all k (k - 1) / 2 pairs count as tested: among equal groups the first is far
-    from the last, and a test that knew nothing of the choice would call that a difference. A baseline is chosen before,
-    and k - 1 tests count.
+    The leader, the best of the groups that can be tested, is chosen by the same data, so all k (k - 1) / 2 pairs count
+    as tested: among equal groups the first is far from the last, and a test that knew nothing of the choice would call
+    that a difference. A baseline is chosen before, and k - 1 tests count. Where a group is the best of several
+    settings, `unchosen` are its others, and these count as compared with every other group too.
     """
-    samples = Samples(groups, mode)
-    order = samples.order()
-    reference = baseline
-    if baseline is None and any(samples.n > samples.diverged):
-        reference = order[0]
-    standing = [Standing(None, "not distinguishable", None)] * len(groups)
+    rest = [values for its in unchosen for values in its]
+    samples = Samples([*groups, *rest], mode)
+    of = np.array([*range(len(groups)), *(group for group, its in enumerate(unchosen) for _ in its)], dtype=int)
+    order = tuple(index for index in samples.order() if index < len(groups))
+    standing = [Standing(None, "not tested" if samples.n[index] else "no result", None) for index in range(len(groups))]
+    reference = _leader(samples, order) if baseline is None else baseline
     if reference is None:
         return Standings(order, None, 0, tuple(standing))
     others = np.array([index for index in range(len(groups)) if index != reference and samples.n[index]], dtype=int)
     references = np.full(len(others), reference)
     tests = between(samples, others, references)
-    corrected, factor, comparisons = _corrected(samples, others, references, tests, everything=baseline is None)
+    family = Family(of, samples.n > 1, len(groups), baseline)
+    corrected, factor, comparisons = _corrected(samples, family, others, reference, tests)
     corrected, factor = _judged_by_divergence(samples, others, reference, tests, corrected, factor)
     standing[reference] = Standing(None, "leader" if baseline is None else "baseline", None)
     found = _differences(samples, others, references, tests, corrected, factor)
@@ -117,19 +123,21 @@ def standings(groups: Sequence[Values], mode: Mode, *, baseline: int | None = No
     return Standings(order, reference, comparisons, tuple(standing))
 
 
+def _leader(samples: Samples, order: Sequence[int]) -> int | None:
+    """The best of the groups that can be tested, or if none can the best; one run alone would settle nothing."""
+    with_value = [index for index in order if samples.n[index] > samples.diverged[index]]
+    return next((index for index in with_value if samples.n[index] > 1), with_value[0] if with_value else None)
+
+
 def _corrected(
-    samples: Samples, others: Array, references: Array, tests: PairTests, *, everything: bool
+    samples: Samples, family: Family, others: Array, reference: int, tests: PairTests
 ) -> tuple[Array, Array, int]:
     """Corrected p values of the tests against the reference, their factors, and how many tests they stand for."""
-    testable = np.flatnonzero(samples.n > 1)
-    pairs = len(testable) * (len(testable) - 1) // 2
-    if not everything:
-        return *holm(tests.p), int(np.sum(~np.isnan(tests.p)))
-    if pairs > MOST_PAIRS:
-        return np.minimum(tests.p * pairs, 1.0), np.full(len(others), float(pairs)), pairs
-    rest = testable[testable != references[0]] if len(references) else testable
-    first, second = np.triu_indices(len(rest), 1)
-    p_of_rest = between(samples, rest[first], rest[second]).p
+    if family.size > MOST_PAIRS:
+        return np.minimum(tests.p * family.size, 1.0), np.full(len(others), float(family.size)), family.size
+    first, second = family.pairs()
+    shown = ((first == reference) & np.isin(second, others)) | ((second == reference) & np.isin(first, others))
+    p_of_rest = between(samples, first[~shown], second[~shown]).p
     return *holm(tests.p, p_of_rest), int(np.sum(~np.isnan(tests.p)) + np.sum(~np.isnan(p_of_rest)))
 
 
@@ -186,7 +194,10 @@ def _differences(
 
 
 def _verdict(samples: Samples, index: int, reference: int, its: Difference) -> Verdict:
+    """Where runs diverged by the ranks, in which they are the last: they have no part in the means."""
+    if its.p is None:
+        return "not tested"
     if not its.told:
         return "not distinguishable"
-    figures = samples.rank_means if its.method == Method.RANKS else samples.means
+    figures = samples.rank_means if samples.diverged[[index, reference]].any() else samples.means
     return "better" if figures[index] < figures[reference] else "worse"

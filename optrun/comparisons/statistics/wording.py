@@ -12,23 +12,28 @@ _FEW = 5
 """Fewer seeds than these are said to be few."""
 
 
-def few_seeds(n: Sequence[int], comparisons: int, *, paired: bool = False) -> str | None:
-    """A sentence for groups of n runs each, with p corrected for so many comparisons; None where none has few."""
-    smallest = min(n, default=_FEW)
-    if smallest >= _FEW:
-        return None
-    few = sum(count == smallest for count in n)
-    groups = "every group has" if few == len(n) else "1 group has" if few == 1 else f"{few} groups have"
-    if smallest == 0:
-        return f"{groups} no result"
-    if smallest == 1:
-        return f"{groups} one seed only: it tells nothing of the spread over seeds, so nothing can be tested"
-    size = detectable(smallest, max(comparisons, 1), paired=paired)
-    kind = "standard deviations of the difference" if paired else "standard deviations"
-    return (
-        f"{groups} only {smallest} seeds: at that number a difference has to be about {_rounded(size)} {kind} large "
-        "to be told 4 times out of 5"
-    )
+def few_seeds(n: Sequence[int], comparisons: int, *, paired: bool = False) -> list[str]:
+    """Sentences for groups of n runs each, with p corrected for so many comparisons; none where no group has few."""
+    if not n:
+        return []
+    notes = []
+    tested = [count for count in n if count > 1]
+    if few := list(n).count(1):
+        hence = "nothing can be tested" if not tested else "it is not tested" if few == 1 else "they are not tested"
+        notes.append(f"{_groups(few, len(n))} one seed only, which tells nothing of the spread over seeds: {hence}")
+    smallest = min(tested, default=_FEW)
+    if smallest < _FEW:
+        size = detectable(smallest, max(comparisons, 1), paired=paired)
+        kind = "standard deviations of the difference" if paired else "standard deviations"
+        notes.append(
+            f"{_groups(tested.count(smallest), len(n))} only {smallest} seeds: at that number a difference has to be "
+            f"about {_rounded(size)} {kind} large to be told 4 times out of 5"
+        )
+    return notes
+
+
+def _groups(few: int, of: int) -> str:
+    return "every group has" if few == of else "1 group has" if few == 1 else f"{few} groups have"
 
 
 def _rounded(size: float) -> str:
