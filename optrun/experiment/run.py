@@ -48,7 +48,7 @@ from optrun.training.numerics import numerics
 from optrun.training.preparation import prepare_run
 from optrun.training.state import State
 
-__all__ = ["CHECKPOINT_SECONDS", "Experiment"]
+__all__ = ["CHECKPOINT_SECONDS", "SUMMARY_SECONDS", "Experiment"]
 
 CHECKPOINT_SECONDS = 30.0
 """`checkpoint_every: auto`: seconds of training between two checkpoints."""
@@ -148,7 +148,7 @@ class Experiment:
             changes = run._changes(stored.environment, imported, force)
             run._restore()
             now = environment.resumed(stored.environment, state.step, sys.argv, changes)
-            run.describe(**now, **({"imports": list(imported)} if imported else {}))
+            run.describe(**now | ({"imports": list(imported)} if imported else {}))
             run._summarize("running")
         except BaseException:
             held.release()

@@ -22,6 +22,7 @@ __all__ = [
     "RULES",
     "CannotFuse",
     "Stacked",
+    "attribute",
     "each_member",
     "is_stacked",
     "leaf",

@@ -16,7 +16,7 @@ from optrun.training.precision import Placement
 if TYPE_CHECKING:
     from optrun.training.state import State
 
-__all__ = ["SLICE", "evaluate"]
+__all__ = ["SLICE", "evaluate", "slices"]
 
 SLICE = 1024
 """Rows evaluated at a time, everywhere: the bits of a sum depend on how it is cut."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["VECTORISED", "Vectorised"]
+__all__ = ["VECTORISED", "Group", "Scratch", "Vectorised"]
 
 Group = Mapping[str, Any]
 """A parameter group of an optimizer of torch."""
