@@ -54,6 +54,16 @@ def sweep_throughput(chosen: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def fused(chosen: argparse.Namespace) -> dict[str, Any]:
+    from benchmarks.fused_sweeps import measure, report
+
+    found = {}
+    for workload in chosen.workloads:
+        found[workload] = measure(workload, chosen.repeat, chosen.patience, chosen.pool)
+        print(report(found[workload]))
+    return found
+
+
 def compare_runs(chosen: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.compare_runs import measure, report
 
@@ -128,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     throughput = command(sweep_throughput, "16 digits runs: the pool of two beside inline")
     throughput.add_argument("--repeat", type=int, default=3)
     throughput.add_argument("--patience", metavar="SECONDS", type=float, default=60)
+    fusing = command(fused, "fused sweeps beside a pool of two bare loops")
+    fusing.add_argument("--workloads", nargs="+", default=["digits", "moons", "transformer", "images"])
+    fusing.add_argument("--repeat", type=int, default=7)
+    fusing.add_argument("--patience", metavar="SECONDS", type=float, default=300)
+    fusing.add_argument("--pool", action="store_true", help="measure optrun's own pool too")
     comparing = command(
         compare_runs, "optrun compare of many runs, beside loading them with pandas, and MLflow's listing"
     )
