@@ -94,7 +94,7 @@ def test_one_mapping_is_one_product(folder: Path) -> None:
         (("optimizer.lr", lr), ("optimizer.momentum", momentum)) for lr in (0.1, 0.01) for momentum in (0, 0.9)
     ]
     assert [[trial.seed for trial in point.trials] for point in sweep.points] == [[5, 3]] * 4
-    assert (sweep.name, sweep.folder, sweep.seeds, sweep.duplicates) == ("rates", folder, (5, 3), 0)
+    assert (sweep.name, sweep.seeds, sweep.duplicates) == ("rates", (5, 3), 0)
     assert (sweep.search, sweep.prune, sweep.notes, sweep.tags) == (None, None, "", ())
 
 

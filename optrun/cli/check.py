@@ -81,7 +81,7 @@ def _check_run(config: Path, overrides: Sequence[str], output: Output) -> None:
 
     with warnings_as_sentences(output):
         spec, state, _ = prepare_run(spec, to_train=False)
-    for sentence in warnings(spec):
+    for _, sentence in warnings(spec):
         output.warn(sentence)
     facts = {
         "parameters": sum(p.numel() for p in state.model.parameters()),

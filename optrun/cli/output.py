@@ -37,6 +37,11 @@ class Output:
         """The console for everything else; silent when quiet."""
         return Console(stderr=True, highlight=False, soft_wrap=True, quiet=self.quiet)
 
+    @property
+    def errors(self) -> Console:
+        """The console for what went wrong: shown even when quiet, and so are warnings."""
+        return Console(stderr=True, highlight=False, soft_wrap=True)
+
     def wrote(self, files: Iterable[Path]) -> None:
         """Say which files were written, each as soon as it is."""
         for path in files:
@@ -44,9 +49,7 @@ class Output:
 
     def warn(self, sentence: str) -> None:
         """A warning: shown even when quiet, since it may change what a result means."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"warning: {sentence}", style="yellow", markup=False
-        )
+        self.errors.print(f"warning: {sentence}", style="yellow", markup=False)
 
 
 def print_json(value: Any) -> None:

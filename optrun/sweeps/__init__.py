@@ -41,7 +41,7 @@ def sweep(
     words = None if seeds is None else flow(seeds if isinstance(seeds, int) else list(seeds))
     spec = load_sweep(config, overrides, axes=axes, seeds=words)
     found = Sweep(spec, runs_dir, imported=imported, retry_failed=retry_failed, rerun_changed=rerun_changed)
-    with choose(found, executor, jobs, imports) as chosen:
+    with found, choose(found, executor, jobs, imports) as chosen:
         for _ in found.events(chosen):
             pass
     return found

@@ -92,7 +92,9 @@ def _experiment(task: Task, notes: list[str]) -> Experiment | None:
     if task.shorter is not None and not is_run(task.directory):
         begin_from(task.shorter, task.directory, to_yaml(task.spec.resolved()))
     if is_run(task.directory):
-        resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data)
+        resume = functools.partial(
+            Experiment.resumed, task.directory, same_as=task.spec, imported=task.imported, data=data
+        )
         try:
             experiment = resume()
             if experiment is None or not experiment.record.notes:
