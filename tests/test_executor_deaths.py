@@ -69,7 +69,7 @@ def failing(tmp_path: Path, program: str) -> Pool:
     ("program", "message"),
     [
         ("import optrun\n1 / 0", "a worker cannot start: {}:2: ZeroDivisionError: division by zero"),
-        ("import sys\nsys.exit('no')", "a worker cannot start: {}: SystemExit('no')"),
+        ("import sys\nsys.exit('no')", "a worker cannot start: {}:2: SystemExit: no"),
         ("import os; os._exit(5)", "a worker cannot start: its process ended with exit code 5."),
     ],
 )

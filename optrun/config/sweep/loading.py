@@ -95,8 +95,8 @@ def load_sweep(
         raise ConfigError(reader.problems)
     trials = Trials(base, path.parent, told.seeds)
     good, problems = trials.judged(
-        extremes(told.space) if told.search else combinations(told.products),
-        [told.space] if told.search else told.products,
+        extremes(told.space) if told.space else combinations(told.products),
+        [told.space] if told.space else told.products,
     )
     reader.problems.extend(problems)
     objective = _judged(reader, told, [spec for _, spec in good])

@@ -38,14 +38,14 @@ def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Pa
     Raises UsageError for an unknown name, and for a pool that would not know components registered otherwise.
     """
     refuse_unknown(name)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
     here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
     unknown = here - {os.path.realpath(file) for file in imports}
     if name == "pool" and unknown:
         raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
     if name == "inline" and jobs not in (None, 1):
         raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
     if name == "auto":
         few = not sweep.learns and len(sweep.due(sweep.plan())) <= 1
         name = "inline" if jobs == 1 or unknown or few else "pool"
