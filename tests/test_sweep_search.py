@@ -60,6 +60,17 @@ def test_a_search_of_points_that_torch_refuses_is_wrong(sampler: str, batch: int
     assert not (tmp_path / "runs" / "s").exists()
 
 
+def test_a_check_says_what_a_random_search_will_leave_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["check", str(searched(tmp_path)), "--json"]) == 0
+    out, said = capsys.readouterr()
+    facts = json.loads(out)
+    assert (facts["trials"], facts["points"], facts["steps"]) == (3, 3, 18)
+    assert said.count("warning: a proposed point cannot be run: ") == 1
+    wrong = searched(tmp_path, space={"optimizer.nesterov": {"choice": [True]}})
+    assert command(["check", str(wrong)]) == 2
+    assert capsys.readouterr().err.count("Nesterov momentum requires a momentum") == 1
+
+
 CYCLES = {
     "optimizer": {"choice": [{"name": "SGD", "lr": 0.1}, {"name": "Adagrad", "lr": 0.1}]},
     "scheduler": {"choice": [None, {"name": "CyclicLR", "base_lr": 0.01, "max_lr": 0.1}]},
