@@ -34,7 +34,7 @@ from optrun.experiment.changes import (
     refuse_edits,
 )
 from optrun.experiment.summary import described, summarized
-from optrun.runs import checkpoint, environment, reader
+from optrun.runs import checkpoint, environment, files, reader
 from optrun.runs.layout import Layout, SweepLayout, new_run_directory
 from optrun.runs.lock import Lock
 from optrun.runs.record import Record
@@ -303,5 +303,6 @@ def _made(directory: Path) -> Path:
         raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
     if SweepLayout(directory).config.exists():
         raise UsageError(f"{directory} holds a sweep, which would take the run for itself; choose another directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    with files.reporting("make", directory):
+        files.make_directory(directory, exist_ok=True)
     return directory

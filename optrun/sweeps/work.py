@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from optrun.components.data import Data
     from optrun.experiment import Experiment
 
-__all__ = ["fingerprint", "judge", "train_trial"]
+__all__ = ["BETWEEN_REPORTS", "fingerprint", "judge", "train_trial"]
 
-_BETWEEN_REPORTS = 0.2
-"""Seconds; evaluations are reported at once."""
+BETWEEN_REPORTS = 0.2
+"""Seconds between two reports on training, and between two on evaluations: nobody reads faster, and for each report the
+driver takes a core from a worker."""
 
 _PATIENCE = 60.0
 """Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end."""
@@ -123,19 +124,19 @@ def _unlocked(begin: Callable[[], Experiment | None]) -> Experiment | None:
 
 def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]:
     """Train on, and say how far it is. At the evaluation of epoch `until` the run is saved and left."""
-    from optrun.training.events import Evaluated
+    from optrun.training.events import Evaluated, Stepped
 
-    state, values, due = experiment.state, dict[str, Any](), 0.0
+    state, values, due = experiment.state, dict[str, Any](), {Evaluated: 0.0, Stepped: 0.0}
     yield Progressed(state.step, state.total_steps, state.epoch)
     with contextlib.closing(experiment.events()) as events:
         for event in events:
             if event.row is not None:
                 values |= event.row
-            evaluated = isinstance(event, Evaluated)
-            if evaluated or (event.row is not None and time.monotonic() >= due):
-                yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
-                due = time.monotonic() + _BETWEEN_REPORTS
-            if evaluated and until is not None and until <= state.epoch and state.step < state.total_steps:
+                if time.monotonic() >= due[type(event)]:
+                    yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
+                    due[type(event)] = time.monotonic() + BETWEEN_REPORTS
+            is_over = until is not None and until <= state.epoch and state.step < state.total_steps
+            if is_over and isinstance(event, Evaluated):
                 return
 
 
