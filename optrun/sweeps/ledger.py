@@ -83,7 +83,8 @@ class Ledger:
         self._runs = layout.trials()
         self._trials: dict[str, Trial] = {}
         self._claimed: dict[str, str] = {}
-        self._lengths: set[Length] | None = None
+        self._lengths: set[Length] = set()
+        self._others_are_read = False
 
     def trials(self, point: Point) -> list[Trial]:
         """The trials of a point in the order of its seeds, each with what there is of it.
@@ -103,6 +104,8 @@ class Ledger:
         config_hash = spec.config_hash()
         if config_hash not in self._trials:
             self._trials[config_hash] = self._begun(point, spec, config_hash) or self._new(point, spec, config_hash)
+            key = "steps" if spec.epochs is None else "epochs"
+            self._lengths.add((key, getattr(spec, key)))
         return self._trials[config_hash]
 
     def _begun(self, point: Point, spec: Spec, config_hash: str) -> Trial | None:
@@ -132,13 +135,11 @@ class Ledger:
 
     def _known_lengths(self) -> list[Length]:
         """The lengths that there are trials and runs of, longest first."""
-        if self._lengths is None:
+        if not self._others_are_read:
             planned = {trial.directory for trial in self._trials.values()}
             others = [directory for directory in self._runs.values() if directory not in planned]
-            self._lengths = {length for directory in others for length in _lengths_in(directory)}
-        for trial in self._trials.values():
-            key = "steps" if trial.spec.epochs is None else "epochs"
-            self._lengths.add((key, getattr(trial.spec, key)))
+            self._lengths.update(length for directory in others for length in _lengths_in(directory))
+            self._others_are_read = True
         return sorted(self._lengths, key=lambda length: -length[1])
 
     def _look_for_shorter(self, trial: Trial, lengths: Sequence[Length]) -> None:

@@ -29,6 +29,7 @@ class Standing:
         """In the order in which they were heard of."""
         self.done = 0
         """How many need not be run any further."""
+        self._known: set[Trial] = set()
         self._counts: Counter[str] = Counter()
         self._ended: set[Trial] = set()
 
@@ -41,7 +42,11 @@ class Standing:
         """These follow in the plan."""
         for trial in trials:
             self.trials.append(trial)
+            self._known.add(trial)
             self._count(trial, 1)
+
+    def __contains__(self, trial: Trial) -> bool:
+        return trial in self._known
 
     def heard(self, trial: Trial, report: Report) -> None:
         """Take into account what a trial reports."""

@@ -79,8 +79,7 @@ def _begin(call: Call, points: Sequence[Point | ConfigError]) -> Generator[Event
     assert search is not None
     errors = [point for point in points if isinstance(point, ConfigError)]
     found = [[] if isinstance(point, ConfigError) else sweep.ledger.trials(point) for point in points]
-    known = set(sweep.trials)
-    new = list(dict.fromkeys(trial for trials in found for trial in trials if trial not in known))
+    new = list(dict.fromkeys(trial for trials in found for trial in trials if trial not in call.standing))
     refused = yield from call.judged(new)
     errors += dict.fromkeys(refused.values())
     sweep.impossible += errors
