@@ -42,9 +42,8 @@ def measure(trials: int, jobs: int) -> dict[str, Any]:
         rates = [round(0.01 + 0.09 * i / trials, 9) for i in range(trials)]
         path = Path(folder, "soak.yaml")
         path.write_text(CONFIG.format(rates=rates))
-        sweep = Sweep(load_sweep(path), folder)
         done = 0
-        with choose(sweep, "pool", jobs, []) as executor:
+        with Sweep(load_sweep(path), folder) as sweep, choose(sweep, "pool", jobs, []) as executor:
             for event in sweep.events(executor):
                 if isinstance(event, tuple) and isinstance(event[1], Ended):
                     done += 1

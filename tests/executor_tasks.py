@@ -141,6 +141,12 @@ def prints(text: str) -> Iterator[str]:
     yield text
 
 
+def debugged(task: int) -> Iterator[int]:
+    """Stops in a debugger, where the task may be changed."""
+    breakpoint()
+    yield task + 1
+
+
 def fills(megabytes: int) -> Iterator[int]:
     """Its process's memory in bytes, before; what it takes then is only freed by the garbage collector."""
     yield int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -69,7 +69,7 @@ def failing(tmp_path: Path, program: str) -> Pool:
     ("program", "message"),
     [
         ("import optrun\n1 / 0", "a worker cannot start: {}:2: ZeroDivisionError: division by zero"),
-        ("import sys\nsys.exit('no')", "a worker cannot start: {}: SystemExit('no')"),
+        ("import sys\nsys.exit('no')", "a worker cannot start: {}:2: SystemExit: no"),
         ("import os; os._exit(5)", "a worker cannot start: its process ended with exit code 5."),
     ],
 )
@@ -87,22 +87,49 @@ def test_a_template_that_cannot_start() -> None:
     assert str(error.value) == "workers cannot start: ModuleNotFoundError: No module named 'no_such_module'"
 
 
+def template_of(worker: int) -> int:
+    """The process that a worker was forked from."""
+    return int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+NO_TEMPLATE = "the process that starts workers was killed by signal 9 (SIGKILL); was the memory full?"
+
+
 def test_the_template_is_killed() -> None:
     before = descendants(os.getpid())
-    with pool() as executor:
+    with pool(grace=0.1) as executor:
         (_, worker), *_ = reports(executor, tasks.here, [0])
-        parent = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
         running = executor.run(tasks.deaf, range(2))
         while next(running)[0] is None:
             pass
-        os.kill(parent, signal.SIGKILL)
+        os.kill(template_of(worker), signal.SIGKILL)
         with pytest.raises(OptrunError) as error:
             list(running)
-    assert str(error.value) == (
-        "the process that starts workers was killed by signal 9 (SIGKILL); was the memory full?"
-    )
+        with pytest.raises(OptrunError, match="the process that starts workers was killed"):
+            reports(executor, tasks.here, [0])
+    assert str(error.value) == NO_TEMPLATE
     assert descendants(os.getpid()) == before
     assert_dead([worker])
+
+
+def test_what_runs_is_saved_when_the_template_is_killed(tmp_path: Path) -> None:
+    before = descendants(os.getpid())
+    with pool() as executor:
+        running = executor.run(tasks.until_stopped, [tmp_path / str(index) for index in range(4)])
+        workers: set[int] = set()
+        while len(workers) < 2:
+            workers |= {report for _, report in [next(running)] if isinstance(report, int)}
+        os.kill(template_of(min(workers)), signal.SIGKILL)
+        heard = []
+        with pytest.raises(OptrunError) as error:
+            heard += (report for _, report in running if report is not None)
+        assert executor.stopped is None
+    assert str(error.value) == NO_TEMPLATE
+    assert heard == ["saved", "saved"]
+    assert [(tmp_path / name).read_text() for name in "01"] == ["saved after signal 15"] * 2
+    assert not (tmp_path / "2").exists()
+    assert descendants(os.getpid()) == before
+    assert_dead(workers)
 
 
 # The driver's own end --------------------------------------------------------------------------------------------

@@ -57,7 +57,9 @@ def test_large_tasks_and_reports(executor: Executor) -> None:
     assert sorted(report for _, report in reports(executor, tasks.doubled, data)) == [part + part for part in data]
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("raises", "ValueError: no such thing"), ("never", None)])
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("raises", "ValueError: no such thing"), ("exits", "SystemExit: enough"), ("never", None)]
+)
 def test_an_exception_of_the_work_is_a_report(executor: Executor, kind: str, reason: str | None) -> None:
     pids = {pid for _, pid in reports(executor, tasks.here, [0] * 20)}
     heard = [report for _, report in reports(executor, tasks.fails, [kind])]
@@ -71,19 +73,11 @@ def test_an_exception_of_the_work_is_a_report(executor: Executor, kind: str, rea
     assert {pid for _, pid in reports(executor, tasks.here, [0] * 20)} == pids
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"), [("exits", "SystemExit: enough"), ("cannot be pickled", "Can't pickle|Can't get local object")]
-)
-def test_workers_survive_what_is_wrong_with_a_task(processes: Pool, kind: str, reason: str) -> None:
-    begun, lost = (report for _, report in reports(processes, tasks.fails, [kind]))
+def test_workers_survive_what_cannot_be_pickled(processes: Pool) -> None:
+    begun, lost = (report for _, report in reports(processes, tasks.fails, ["cannot be pickled"]))
     assert begun == "begun"
     assert not lost.again
-    assert re.search(reason, lost.reason)
-
-
-def test_inline_exit_is_an_exit() -> None:
-    with Inline() as executor, pytest.raises(SystemExit, match="enough"):
-        reports(executor, tasks.fails, ["exits"])
+    assert re.search("Can't pickle|Can't get local object", lost.reason)
 
 
 def test_nothing_to_do(executor: Executor) -> None:
@@ -235,14 +229,34 @@ def test_jobs() -> None:
 # What the program around it notices ----------------------------------------------------------------------------------
 
 
-def test_stdout_is_the_drivers() -> None:
-    driver = Driver("pool", "prints", "one", "two")
+@pytest.mark.parametrize("executor", ["inline", "pool"])
+def test_stdout_is_the_drivers(executor: str) -> None:
+    driver = Driver(executor, "prints", "one", "two")
     code, out, err = driver.end()
     assert code == 0
-    assert sorted(out.splitlines()) == ["one one", "two two"]
+    below = {"one from below", "two from below"} if executor == "inline" else set()  # that is no file of Python's
+    assert sorted({*out.splitlines()} - below) == ["one one", "two two"]
     for name in ("one", "two"):
         assert f"{name} from Python" in err
-        assert f"{name} from below" in err
+        assert f"{name} from below" in (out if executor == "inline" else err)
+
+
+DEBUGGED = """\
+import executor_tasks as tasks
+from optrun.sweeps.executors.inline import Inline
+with Inline() as executor:
+    print([report for _, report in executor.run(tasks.debugged, [20])])
+"""
+
+
+def test_a_debugger_works_inline() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    typed = "p task + 1\ntask = 41\nc\n"
+    done = subprocess.run(
+        [sys.executable, "-c", DEBUGGED], input=typed, capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout == "[42]\n"
+    assert "(Pdb) 21" in done.stderr
 
 
 SCRIPT = """\

@@ -240,15 +240,6 @@ def test_a_missing_package(name: str, gone: list[str], missing: str, monkeypatch
     )
 
 
-def test_cmaes_refuses_choices() -> None:
-    with pytest.raises(UsageError) as caught:
-        sampler(Search("cmaes", 8, {**NUMBERS, **CHOICES}), "min")
-    assert str(caught.value) == (
-        "the sampler cmaes searches numbers only; take clip_norm, optimizer, model.hidden out of the space, "
-        "or take the sampler tpe"
-    )
-
-
 def test_telling_out_of_order() -> None:
     chooser = sampler(Search("tpe", 8, NUMBERS), "min")
     first, second = chooser.propose(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from sweeping import BASE, metrics, rows, statuses, write_sweep, written
 
 import optrun
 from optrun.cli.app import run as command
+from optrun.config.sweep import load_sweep
 from optrun.errors import ConfigError, RunLocked, UsageError
 from optrun.runs.layout import SweepLayout
 from optrun.runs.lock import Lock
 from optrun.runs.reader import read
+from optrun.sweeps.tasks import Ended, Progressed, Task
+from optrun.sweeps.work import BETWEEN_REPORTS, train_trial
 
 LR = {"optimizer.lr": [0.03, 0.1, 0.3]}
 EXECUTORS = ["inline", "pool"]
@@ -325,6 +329,18 @@ def test_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert all(Path(run).is_dir() for run in first["runs"])
     assert command(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "runs" / "q")
+
+
+def test_a_fast_trial_reports_no_more_than_anyone_reads(tmp_path: Path) -> None:
+    """Each report takes the driver a moment, on a core that a worker wants."""
+    spec = load_sweep(write_sweep(tmp_path, {**BASE, "epochs": 60})).points[0].trials[0]
+    started = time.monotonic()
+    *reports, end = train_trial(Task(spec, tmp_path / "runs" / "t", "sweep"))
+    most = 1 + (time.monotonic() - started) / BETWEEN_REPORTS
+    assert end == Ended("completed")
+    assert isinstance(reports[0], Progressed)
+    assert 3 <= len(reports) <= 1 + 2 * most  # the beginning, training and evaluations
+    assert {"train/loss", "val/accuracy"} <= reports[-1].values.keys()
 
 
 def test_one_process_drives_a_sweep(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_one_mapping_is_one_product(folder: Path) -> None:
         (("optimizer.lr", lr), ("optimizer.momentum", momentum)) for lr in (0.1, 0.01) for momentum in (0, 0.9)
     ]
     assert [[trial.seed for trial in point.trials] for point in sweep.points] == [[5, 3]] * 4
-    assert (sweep.name, sweep.folder, sweep.seeds, sweep.duplicates) == ("rates", folder, (5, 3), 0)
+    assert (sweep.name, sweep.seeds, sweep.duplicates) == ("rates", (5, 3), 0)
     assert (sweep.search, sweep.prune, sweep.notes, sweep.tags) == (None, None, "", ())
 
 
@@ -206,9 +206,7 @@ def test_axes_of_the_command_line(axis: str, key: str | None, candidates: list[A
 
 def test_an_axis_of_the_command_line_takes_the_place_of_that_of_the_file_in_every_product(folder: Path) -> None:
     grid = "[{optimizer.lr: [0.1, 0.2]}, {optimizer: [Adam]}]"
-    sweep = swept(
-        folder, f"base: digits.yaml\ngrid: {grid}\n", axes=["optimizer.lr=1,2", "optimizer.lr=3", "epochs=1,2"]
-    )
+    sweep = swept(folder, f"base: digits.yaml\ngrid: {grid}\n", axes=["optimizer.lr=3", "epochs=1,2"])
     assert values(sweep) == [
         {"epochs": 1, "optimizer.lr": 3},
         {"epochs": 2, "optimizer.lr": 3},
@@ -413,6 +411,23 @@ def test_paths_are_relative_to_the_file_they_stand_in(tmp_path: Path) -> None:
         assert_reads_back(sweep, tmp_path / "elsewhere")
     assert sweep.resolved()["grid"][1] == {"dataset.path": [paths[1]]}
     assert sweep.resolved()["base"]["dataset"]["path"] == paths[0]
+
+
+def test_the_way_to_a_file_does_not_change_a_trial(tmp_path: Path) -> None:
+    for name in ("base", "sw", "elsewhere/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    table = GOOD.replace("{name: digits,", "{name: csv, path: t.csv, target: b,").replace("metrics: [accuracy]", "")
+    (tmp_path / "base" / "b.yaml").write_text(table)
+    (tmp_path / "base" / "s.yaml").write_text("base: b.yaml\n")
+    (tmp_path / "sw" / "s.yaml").write_text("base: ../base/b.yaml\n")
+    beside, from_elsewhere = (load_sweep(tmp_path / folder / "s.yaml") for folder in ("base", "sw"))
+    assert hashes(from_elsewhere) == hashes(beside)
+    assert from_elsewhere.points[0].trials[0].dataset.settings["path"] == str(tmp_path / "base" / "t.csv")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "deep")
+    (tmp_path / "sw" / "s.yaml").write_text("base: ../link/../b.yaml\n")
+    (tmp_path / "elsewhere" / "b.yaml").write_text(table)
+    through_a_link = load_sweep(tmp_path / "sw" / "s.yaml").points[0].trials[0].dataset.settings["path"]
+    assert Path(through_a_link).resolve() == (tmp_path / "elsewhere" / "t.csv").resolve()
 
 
 def assert_reads_back(sweep: SweepSpec, folder: Path) -> None:

@@ -130,6 +130,25 @@ def test_a_trial_that_kills_its_worker_fails_alone(tmp_path: Path) -> None:
     assert written(sweep) == before
 
 
+def test_the_process_that_starts_workers_is_killed(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """The sweep ends, but what runs is saved first."""
+    path, sweep = write_sweep(tmp_path, {**SLOW, "checkpoint_every": "auto"}, grid=GRID), tmp_path / "runs" / "s"
+    with running(started(tmp_path, path)) as driver:
+        wait_until(lambda: rows_in(sweep) > 4000)
+        others = descendants(driver.pid)
+        os.kill(min(others), signal.SIGKILL)
+        _, said = driver.communicate(timeout=DEADLINE)
+        assert driver.returncode == 1, said
+        assert_dead(others)
+    assert "the process that starts workers was killed by signal 9" in said
+    assert set(statuses(sweep)) <= {"completed", "interrupted"}
+    for summary in sweep.glob("*/summary.json"):
+        assert (summary.parent / "checkpoints" / "last.pt").exists()
+    done = optrun(tmp_path, "sweep", path, "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    assert metrics(sweep) == undisturbed
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_first_signal_checkpoints_what_runs(undisturbed: dict[str, Any], tmp_path: Path, number: int) -> None:
     slow = {**SLOW, "checkpoint_every": "auto"}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optrun.cli import options
 from optrun.cli.output import Output, print_json
+
+if TYPE_CHECKING:
+    from optrun.errors import ConfigError
+    from optrun.sweeps.ledger import Trial
 
 
 def check(
@@ -36,30 +41,23 @@ def _check_sweep(config: Path, overrides: Sequence[str], output: Output) -> None
     from optrun.config.writing import to_yaml
     from optrun.errors import ConfigError
     from optrun.sweeps.driver import Sweep
+    from optrun.sweeps.ledger import by_point
 
     sweep = Sweep(load_sweep(config, overrides))
-    trials = sweep.plan()
-
-    from optrun.cli.progress import warnings_as_sentences
-    from optrun.sweeps.ledger import by_point
-    from optrun.training.preparation import prepare_run
-
-    problems, steps = [], 0
-    with warnings_as_sentences(output):
-        for point in by_point(trials):
-            try:
-                _, state, _ = prepare_run(point[0].spec, to_train=False)
-                steps += state.total_steps * len(point)
-            except ConfigError as error:
-                problems += error.problems
-    if problems:
-        raise ConfigError(problems)
+    plan = sweep.plan()
+    refused, steps = _judged(plan, output)
+    trials = [trial for trial in plan if trial not in refused]
+    if refused and (sweep.spec.search is None or not trials):
+        raise ConfigError([problem for error in refused.values() for problem in error.problems])
+    impossible = [*(error for error in sweep.drawn if isinstance(error, ConfigError)), *refused.values()]
+    for sentence in dict.fromkeys(f"a proposed point cannot be run: {error}" for error in impossible):
+        output.warn(sentence)
     facts = {
-        "trials": sweep.planned if not trials else len(trials),
+        "trials": len(trials) if trials else sweep.planned,
         "points": len(by_point(trials)) if trials else None,
         "seeds": list(sweep.spec.seeds),
         "steps": steps if trials else None,
-        "duplicates": sweep.spec.duplicates,
+        "duplicates": sweep.doubles,
     }
     if output.json:
         print_json({"sweep": sweep.spec.resolved(), **facts})
@@ -67,6 +65,25 @@ def _check_sweep(config: Path, overrides: Sequence[str], output: Output) -> None
     output.results.print(to_yaml(sweep.spec.resolved()), end="", markup=False)
     amount = f", {facts['points']:,} points, {steps:,} steps" if trials else ""
     output.results.print(f"# {facts['trials']:,} trials{amount}", markup=False)
+
+
+def _judged(trials: Sequence[Trial], output: Output) -> tuple[dict[Trial, ConfigError], int]:
+    """What only torch and the data can tell: the trials that cannot be, and why; and how many steps the others have."""
+    from optrun.cli.progress import warnings_as_sentences
+    from optrun.errors import ConfigError
+    from optrun.sweeps.ledger import by_point
+    from optrun.training.preparation import prepare_run
+
+    refused: dict[Trial, ConfigError] = {}
+    steps = 0
+    with warnings_as_sentences(output):
+        for point in by_point(trials):
+            try:
+                _, state, _ = prepare_run(point[0].spec, to_train=False)
+                steps += state.total_steps * len(point)
+            except ConfigError as error:
+                refused |= dict.fromkeys(point, error)
+    return refused, steps
 
 
 def _check_run(config: Path, overrides: Sequence[str], output: Output) -> None:
@@ -81,7 +98,7 @@ def _check_run(config: Path, overrides: Sequence[str], output: Output) -> None:
 
     with warnings_as_sentences(output):
         spec, state, _ = prepare_run(spec, to_train=False)
-    for sentence in warnings(spec):
+    for _, sentence in warnings(spec):
         output.warn(sentence)
     facts = {
         "parameters": sum(p.numel() for p in state.model.parameters()),

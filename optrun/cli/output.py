@@ -43,6 +43,11 @@ class Output:
         """A remark that may hold what a stranger wrote."""
         self.remarks.print(visible(sentence), markup=False)
 
+    @property
+    def errors(self) -> Console:
+        """The console for what went wrong: shown even when quiet, and so are warnings."""
+        return Console(stderr=True, highlight=False, soft_wrap=True)
+
     def wrote(self, files: Iterable[Path]) -> None:
         """Say which files were written, each as soon as it is."""
         for path in files:
@@ -50,9 +55,7 @@ class Output:
 
     def warn(self, sentence: str) -> None:
         """A warning: shown even when quiet, since it may change what a result means."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"warning: {sentence}", style="yellow", markup=False
-        )
+        self.errors.print(f"warning: {sentence}", style="yellow", markup=False)
 
 
 def visible(text: str) -> str:

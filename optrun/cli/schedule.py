@@ -45,7 +45,7 @@ def schedule(
     for file in imports or []:
         import_file(file)
     spec = load(config, overrides or [])
-    for sentence in warnings(spec):
+    for _, sentence in warnings(spec):
         output.warn(sentence)
 
     from optrun.training.numerics import numerics

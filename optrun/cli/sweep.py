@@ -50,8 +50,10 @@ def sweep(
     from optrun.components.plugins import import_file
     from optrun.config.sweep import load_sweep
     from optrun.sweeps.driver import Sweep
+    from optrun.sweeps.executors.choosing import choose, refuse_unknown
 
     output = Output(json, quiet)
+    refuse_unknown(executor)
     imported = [import_file(file) for file in imports or []]
     spec = load_sweep(config, overrides or [], axes=grid or [], seeds=seeds)
     planned = Sweep(spec, runs_dir, imported=imported, retry_failed=retry_failed, rerun_changed=rerun_changed)
@@ -60,14 +62,15 @@ def sweep(
         return
 
     from optrun.cli.sweep_screen import follow_sweep
-    from optrun.sweeps.executors.choosing import choose
 
-    follow_sweep(planned, choose(planned, executor, jobs, imports or []), output)
+    with planned:
+        follow_sweep(planned, choose(planned, executor, jobs, imports or []), output)
 
 
 def _print_plan(sweep: Sweep, output: Output) -> None:
     """The trials, with what there is of each."""
     from optrun.config.labels import Labels
+    from optrun.errors import ConfigError
 
     trials = sweep.plan()
     labels = Labels(trial.point.settings for trial in trials)
@@ -82,10 +85,11 @@ def _print_plan(sweep: Sweep, output: Output) -> None:
         proposals = f"{search.sampler} proposes {search.trials} points as it goes, {search.batch} at a time"
         output.remarks.print(f"{proposals}, each with {len(sweep.spec.seeds)} seeds", markup=False)
         return
-    due = sum(map(sweep.is_due, trials))
-    doubles = f"; {sweep.spec.duplicates} more are equal to one of these" if sweep.spec.duplicates else ""
     number = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
-    output.remarks.print(f"{number}, {due} to be run{doubles}", markup=False)
+    doubles = f"; {sweep.doubles} more are equal to one of these" if sweep.doubles else ""
+    for error in dict.fromkeys(str(error) for error in sweep.drawn if isinstance(error, ConfigError)):
+        output.warn(f"a proposed point cannot be run: {error}")
+    output.remarks.print(f"{number}, {len(sweep.due(trials))} to be run{doubles}", markup=False)
 
 
 def _as_json(trial: Any) -> dict[str, Any]:

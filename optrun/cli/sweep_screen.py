@@ -31,7 +31,8 @@ REFRESH = 0.2
 
 
 def follow_sweep(sweep: Sweep, executor: Executor, output: Output) -> None:
-    """Run the sweep and show it; the ranking and the path, or the JSON document, go to standard output.
+    """Run the sweep, within its block, and show it; the ranking and the path, or the JSON document, go to standard
+    output.
 
     Raises what the sweep raises, and TrialsFailed at the end if some of its trials have failed.
     """
@@ -121,6 +122,7 @@ class Lines:
         done, planned = self.pace.done, self.sweep.planned
         label = self.labels.line(trial.point.settings, trial.spec.seed)
         text = Text(f"[{done:>{len(str(planned))}}/{planned}] {label}  ")
+        console = self.output.errors if report.status == "failed" and self.output.quiet else self.console
         if report.status == "completed":
             best = trial.run.summary.get("best") or {}
             text.append(f"{best.get('metric', '')} {brief(best.get('value'))}  ")
@@ -128,7 +130,7 @@ class Lines:
         else:
             text.append(report.status, style=STATUS_STYLES.get(report.status, ""))
             text.append(f": {report.error}" if report.error else "")
-        self.console.print(text)
+        console.print(text)
 
 
 class Screen(Lines):
@@ -168,7 +170,7 @@ class Screen(Lines):
         from rich.table import Table
         from rich.text import Text
 
-        running = [trial for trial in self.sweep.trials if trial.status == "running"]
+        running = list(self.sweep.standing.running)
         room = max(self.console.height - 6, 1)
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")

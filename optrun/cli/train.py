@@ -46,7 +46,7 @@ def train(
     imported = [import_file(file) for file in imports or []]
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     spec = load(config, changes)
-    for sentence in warnings(spec):
+    for _, sentence in warnings(spec):
         output.warn(sentence)
 
     from optrun.cli.progress import follow, warnings_as_sentences

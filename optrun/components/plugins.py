@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import sys
@@ -17,7 +18,7 @@ __all__ = ["import_file"]
 def import_file(path: str | Path) -> dict[str, str]:
     """Run the Python file at `path`, so that what it registers is known; returns its path and SHA-256 for the record.
 
-    Raises UsageError when there is no such file or it fails, naming the line.
+    What it prints goes to stderr. Raises UsageError when there is no such file or it fails, naming the line.
     """
     path = Path(path).absolute()
     try:
@@ -32,8 +33,9 @@ def import_file(path: str | Path) -> dict[str, str]:
         registry.forget(str(path))  # what it registered when it was run before, and may have changed since
     sys.modules.setdefault(path.stem, module)  # so that its classes can be pickled for data-loading workers
     try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):
+            module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else 0)
         raise UsageError(f"{path}:{line}: {type(error).__name__}: {error}") from error

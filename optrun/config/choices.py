@@ -19,6 +19,7 @@ from optrun.components.registry import KINDS, Component, Registry
 from optrun.components.schedulers import HORIZONS
 from optrun.components.signatures import Parameter
 from optrun.config.document import Document, KeyPath, dotted
+from optrun.config.paths import absolute
 from optrun.config.types import expected, failed, fit, item_kind, setting_type, shown
 from optrun.errors import Problem, UsageError
 
@@ -168,7 +169,7 @@ class ChoiceReader:
         if not is_path:
             return value
         folder = self.folders.get(self.document.value_place(path).source, self.folder)
-        return str((folder / value).absolute())
+        return absolute(folder, value)
 
     def _complain_of(self, value: Any, kind: Any, path: KeyPath) -> None:
         """Say what `value` must be; of a list with wrong items, what each of these must be."""

@@ -22,6 +22,8 @@ __all__ = ["optimizers_of", "problems", "schedulers_of", "warnings"]
 
 Path = tuple[str | int, ...]
 Complaint = tuple[Path, str]
+Said = tuple[str, str]
+"""What a warning is about, and its sentence."""
 
 CYCLES_MOMENTUM = ("CyclicLR", "OneCycleLR")
 SETS_LR = {"CyclicLR": "base_lr", "OneCycleLR": "max_lr"}
@@ -37,9 +39,12 @@ def problems(spec: Spec, without: Set[str] = frozenset()) -> list[Problem]:
     return [spec.problem(path, message) for rule in rules for path, message in rule(spec)]
 
 
-def warnings(spec: Spec) -> list[str]:
-    """What works and may not be what was meant, as whole sentences."""
-    return [sentence for rule in (_momentum_changes, _lr_has_no_effect, _slow_precision) for sentence in rule(spec)]
+def warnings(spec: Spec) -> list[Said]:
+    """What works and may not be what was meant, as whole sentences.
+
+    Before each stands what it is about, without the numbers: of many specs that differ in these alone it is said once.
+    """
+    return [said for rule in (_momentum_changes, _lr_has_no_effect, _slow_precision) for said in rule(spec)]
 
 
 def schedulers_of(spec: Spec) -> list[tuple[Path, SchedulerChoice]]:
@@ -191,7 +196,7 @@ def _threads(spec: Spec) -> Iterator[Complaint]:
         yield ("threads",), f"must be at most {MOST_THREADS}, not {shown(spec.threads)}"
 
 
-def _momentum_changes(spec: Spec) -> Iterator[str]:
+def _momentum_changes(spec: Spec) -> Iterator[Said]:
     for _, member in schedulers_of(spec):
         if member.name not in CYCLES_MOMENTUM or not member.settings.get("cycle_momentum", True):
             continue
@@ -203,24 +208,26 @@ def _momentum_changes(spec: Spec) -> Iterator[str]:
             value = optimizer.settings.get(key or "", own.get(key or ""))
             what, now = ("beta1", value[0]) if key == "betas" else ("momentum", value)
             yield (
+                f"{member.name} cycles {optimizer.name}'s {what}",
                 f"{member.name} cycles {optimizer.name}'s {what} between {low} and {high}; its own {now} is not used. "
-                f"If that is not meant, add cycle_momentum: false to the scheduler"
+                f"If that is not meant, add cycle_momentum: false to the scheduler",
             )
 
 
-def _lr_has_no_effect(spec: Spec) -> Iterator[str]:
+def _lr_has_no_effect(spec: Spec) -> Iterator[Said]:
     for path, member in schedulers_of(spec):
         if path == ("scheduler",) and member.name in SETS_LR and "lr" in spec.optimizer.settings:
             own = SETS_LR[member.name]
             yield (
+                f"{member.name} sets the learning rate",
                 f"{member.name} sets the learning rate from its {own} {member.settings[own]}; "
-                f"optimizer.lr {spec.optimizer.settings['lr']} has no effect"
+                f"optimizer.lr {spec.optimizer.settings['lr']} has no effect",
             )
 
 
-def _slow_precision(spec: Spec) -> Iterator[str]:
+def _slow_precision(spec: Spec) -> Iterator[Said]:
     if spec.device == "cpu" and spec.precision in ("bf16", "fp16"):
-        yield f"{spec.precision} is usually slower than fp32 on a CPU"
+        yield spec.precision, f"{spec.precision} is usually slower than fp32 on a CPU"
 
 
 _RULES: Mapping[Callable[[Spec], Iterator[Complaint]], Set[str]] = {

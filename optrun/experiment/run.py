@@ -36,7 +36,7 @@ from optrun.experiment.changes import (
 )
 from optrun.experiment.summary import described, summarized
 from optrun.runs import checkpoint, environment, files, reader
-from optrun.runs.layout import Layout, new_run_directory
+from optrun.runs.layout import Layout, SweepLayout, new_run_directory
 from optrun.runs.lock import Held, Lock
 from optrun.runs.record import Record
 from optrun.signals import StopRequest
@@ -351,8 +351,11 @@ class Experiment:
 
 
 def _made(directory: Path) -> Path:
-    """The directory a user asked for; one that holds a run already is refused."""
+    """The directory a user asked for; one that holds a run already, or is a sweep's, is refused."""
     if Layout(directory).config.exists():
         raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
-    directory.mkdir(parents=True, exist_ok=True)
+    if SweepLayout(directory).config.exists():
+        raise UsageError(f"{directory} holds a sweep, which would take the run for itself; choose another directory")
+    with files.reporting("make", directory):
+        files.make_directory(directory, exist_ok=True)
     return directory

@@ -103,11 +103,12 @@ class SweepLayout:
         return self.directory / f"{name}-{config_hash[:digits]}"
 
     def trials(self) -> dict[str, Path]:
-        """The run directories there are, by the part of their hash that ends their name."""
-        try:
-            names = sorted(os.listdir(self.directory))
-        except FileNotFoundError:
-            return {}
+        """The run directories there are, by the part of their hash that ends their name. Raises RunError."""
+        with files.reporting("read", self.directory):
+            try:
+                names = sorted(os.listdir(self.directory))
+            except FileNotFoundError:
+                return {}
         runs = [self.directory / name for name in names if not name.startswith(".")]
         return {path.name.rpartition("-")[2]: path for path in runs if is_run(path)}
 

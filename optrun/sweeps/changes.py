@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from optrun.components.registry import datasets
 from optrun.config.spec import Spec
 from optrun.runs import files
 from optrun.runs.layout import SweepLayout
+from optrun.runs.reader import read
 from optrun.sweeps.executors.interface import Executor
 from optrun.sweeps.ledger import Trial
 from optrun.sweeps.tasks import Task
 from optrun.sweeps.work import fingerprint
 
-__all__ = ["changed", "lengthened", "put_aside", "sentences"]
+__all__ = ["begin_anew", "changed", "lengthened", "put_aside", "sentences"]
 
 
 def changed(
     executor: Executor, trials: Sequence[Trial], imported: Sequence[Mapping[str, str]], sweep: str
 ) -> dict[Trial, str]:
-    """Those of the trials that were begun with other imported files or other data, and which of the two."""
-    begun = [trial for trial in trials if trial.status != "planned"]
+    """Those of the trials that were begun with other imported files or other data, and which of the two. What a new
+    trial would go on from is judged as its beginning."""
+    begun = {trial: directory for trial in trials if (directory := _beginning(trial)) is not None}
     now = {file["sha256"] for file in imported}
-    prints = _fingerprints(executor, begun, sweep)
+    prints = _fingerprints(executor, list(begun), sweep)
     found = {}
-    for trial in begun:
-        environment = trial.run.environment
+    for trial, directory in begun.items():
+        environment = read(directory).environment
         then = _hashes(environment.get("imports"))
         data = prints.get(repr(trial.spec.dataset))
         if then is not None and then != now:
@@ -52,9 +55,9 @@ def lengthened(trials: Sequence[Trial]) -> Iterator[str]:
     new = [trial for trial in trials if trial.status == "planned"]
     if longer := [trial for trial in new if trial.shorter]:
         yield f"{_of(longer)} on from shorter runs of the same settings"
-    for setting in dict.fromkeys(trial.restarts for trial in new if trial.restarts):
-        again = [trial for trial in new if trial.restarts == setting]
-        yield f"{_of(again, 'begins', 'begin')} anew, though shorter runs exist: {setting} was made for their length"
+    for reason in dict.fromkeys(trial.restarts for trial in new if trial.restarts):
+        again = [trial for trial in new if trial.restarts == reason]
+        yield f"{_of(again, 'begins', 'begin')} anew, though shorter runs exist: {reason}"
 
 
 def put_aside(layout: SweepLayout, trial: Trial) -> None:
@@ -67,7 +70,18 @@ def put_aside(layout: SweepLayout, trial: Trial) -> None:
             number += 1
         files.system.rename(trial.directory, target)
         files.sync_directory(aside)
-    trial.status, trial.error = "planned", None
+    trial.status, trial.error, trial.is_mangled = "planned", None, False
+    trial.at.clear()
+
+
+def begin_anew(trial: Trial, what: str) -> None:
+    """Go on from no shorter run: there is one, but made with other `what`."""
+    trial.shorter, trial.restarts = None, f"they were made with other {what} than today's"
+
+
+def _beginning(trial: Trial) -> Path | None:
+    """The run that a trial is, or goes on from; None for one that begins with nothing."""
+    return trial.shorter if trial.status == "planned" else trial.directory
 
 
 def _of(trials: Sequence[Trial], one: str = "goes", more: str = "go") -> str:

@@ -15,49 +15,62 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace"]
 
-_DONE = ("completed", "failed", "diverged", "pruned")
-
 
 class Pace:
     """Told of every report; counts in trials, parts of them included."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self.best: tuple[float, Trial] | None = None
-        """The best value of a single trial that completed in this call."""
         self._started: float | None = None
-        self._first: dict[Trial, float] = {}
-        self._now: dict[Trial, float] = {}
+        self._parts: dict[Trial, float] = {}
+        """How much of each trial that is not done has been heard of."""
+        self._in_parts = 0.0
+        self._trained = 0.0
+        self._best: tuple[float, Trial] | None = None
+        self._completed: list[Trial] = []
+        self._looked_at = 0
 
     def heard(self, trial: Trial, report: Report) -> None:
         """Take a report into account."""
+        before = self._parts.get(trial)
         if isinstance(report, Progressed):
             self._started = self._started or time.monotonic()
-            self._now[trial] = report.step / report.total_steps
-            self._first.setdefault(trial, self._now[trial])
+            self._parts[trial] = now = report.step / report.total_steps
+            self._in_parts += now - (before or 0.0)
+            self._trained += 0.0 if before is None else now - before  # what there was before this call, it has not done
         elif isinstance(report, Ended) and report.status != "paused":
-            self._now[trial] = 1.0
+            self._parts.pop(trial, None)
+            self._in_parts -= before or 0.0
+            self._trained += 1.0 - (before or 0.0)
             if report.status == "completed":
-                self._take(trial)
+                self._completed.append(trial)
 
     @property
     def done(self) -> int:
-        """Trials that have ended, in this call or before."""
-        return sum(trial.status in _DONE for trial in self.sweep.trials)
+        """Trials that need not be run any further, whether they have ended in this call or before."""
+        return self.sweep.standing.done
 
     @property
     def share(self) -> float:
         """The part of the sweep that is done, from 0 to 1."""
-        parts = sum(1.0 if t.status in _DONE else self._now.get(t, 0.0) for t in self.sweep.trials)
-        return min(parts / self.sweep.planned, 1.0) if self.sweep.planned else 1.0
+        return min((self.done + self._in_parts) / self.sweep.planned, 1.0) if self.sweep.planned else 1.0
 
     @property
     def left(self) -> float | None:
         """Seconds until the end, at the pace so far; None before there is one."""
-        trained = sum(now - self._first.get(trial, 0.0) for trial, now in self._now.items())
-        if self._started is None or trained <= 0:
+        if self._started is None or self._trained <= 0:
             return None
-        return (time.monotonic() - self._started) * self.sweep.planned * (1 - self.share) / trained
+        return (time.monotonic() - self._started) * self.sweep.planned * (1 - self.share) / self._trained
+
+    @property
+    def best(self) -> tuple[float, Trial] | None:
+        """The best value of a single completed trial, with the trial."""
+        known = self.sweep.trials[self._looked_at :]
+        self._looked_at += len(known)
+        for trial in [trial for trial in known if trial.status == "completed"] + self._completed:
+            self._take(trial)
+        self._completed.clear()
+        return self._best
 
     def _take(self, trial: Trial) -> None:
         objective = self.sweep.spec.objective
@@ -65,5 +78,5 @@ class Pace:
         if value is None or math.isnan(value):
             return
         sign = 1 if objective.mode == "max" else -1
-        if self.best is None or sign * value > sign * self.best[0]:
-            self.best = (value, trial)
+        if self._best is None or sign * value > sign * self._best[0]:
+            self._best = (value, trial)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optrun.runs import files
 from optrun.runs.lock import GroupLock
 from optrun.sweeps.tasks import Ended, GroupReport, GroupTask, Noted, Progressed, Refused, Task, Verified
-from optrun.sweeps.work import begun, failure, heard_warnings, trained
+from optrun.sweeps.work import BETWEEN_REPORTS, begun, failure, heard_warnings, trained
 
 if TYPE_CHECKING:
     from optrun.experiment import Experiment
@@ -21,9 +21,6 @@ __all__ = ["train_group"]
 
 _REPORTS = 200.0
 """Reports of progress in a second, over all trials of a process."""
-
-_BETWEEN_REPORTS = 0.2
-"""Seconds, of one trial."""
 
 
 def train_group(group: GroupTask) -> Iterator[GroupReport]:
@@ -107,7 +104,7 @@ def _heard(stack: Group, numbers: dict[Experiment, int], tasks: tuple[Task, ...]
         number = numbers[only]
         yield from ((number, report) for report in trained(tasks[number], only))
         return
-    between = max(_BETWEEN_REPORTS, len(stack.members) / _REPORTS)
+    between = max(BETWEEN_REPORTS, len(stack.members) / _REPORTS)
     values: dict[Experiment, dict[str, Any]] = {}
     due: dict[Experiment, float] = {}
     for heard in stack.events():

@@ -23,10 +23,21 @@ if TYPE_CHECKING:
     from optrun.components.data import Data
     from optrun.experiment import Experiment
 
-__all__ = ["begun", "failure", "fingerprint", "heard_warnings", "judge", "shared", "train_trial", "trained"]
+__all__ = [
+    "BETWEEN_REPORTS",
+    "begun",
+    "failure",
+    "fingerprint",
+    "heard_warnings",
+    "judge",
+    "shared",
+    "train_trial",
+    "trained",
+]
 
-_BETWEEN_REPORTS = 0.2
-"""Seconds; evaluations are reported at once."""
+BETWEEN_REPORTS = 0.2
+"""Seconds between two reports on training, and between two on evaluations: nobody reads faster, and for each report the
+driver takes a core from a worker."""
 
 _PATIENCE = 60.0
 """Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end."""
@@ -113,7 +124,9 @@ def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experim
     if task.shorter is not None and not is_run(task.directory):
         begin_from(task.shorter, task.directory, to_yaml(task.spec.resolved()))
     if is_run(task.directory):
-        resume = functools.partial(Experiment.resumed, task.directory, same_as=task.spec, data=data, **how)
+        resume = functools.partial(
+            Experiment.resumed, task.directory, same_as=task.spec, imported=task.imported, data=data, **how
+        )
         try:
             experiment = resume()
             if experiment is None or not experiment.record.notes:
@@ -130,19 +143,19 @@ def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experim
 
 def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]:
     """Train on, and say how far it is. At the evaluation of epoch `until` the run is saved and left."""
-    from optrun.training.events import Evaluated
+    from optrun.training.events import Evaluated, Stepped
 
-    state, values, due = experiment.state, dict[str, Any](), 0.0
+    state, values, due = experiment.state, dict[str, Any](), {Evaluated: 0.0, Stepped: 0.0}
     yield Progressed(state.step, state.total_steps, state.epoch)
     with contextlib.closing(experiment.events()) as events:
         for event in events:
             if event.row is not None:
                 values |= event.row
-            evaluated = isinstance(event, Evaluated)
-            if evaluated or (event.row is not None and time.monotonic() >= due):
-                yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
-                due = time.monotonic() + _BETWEEN_REPORTS
-            if evaluated and until is not None and until <= state.epoch and state.step < state.total_steps:
+                if time.monotonic() >= due[type(event)]:
+                    yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
+                    due[type(event)] = time.monotonic() + BETWEEN_REPORTS
+            is_over = until is not None and until <= state.epoch and state.step < state.total_steps
+            if is_over and isinstance(event, Evaluated):
                 return
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def open_sweep(path: Path, overrides: Overrides, seeds: str | None) -> tuple[Key
         places: dict[KeyPath, Place] = {(): run.place(()), ("name",): run.place(("name",))}
         sweep = _changed(Document(named, whole.source, places, places), to_sweep, problems)
         reader = KeyReader(_with_seeds(sweep, seeds, problems))
+    _judge_seeds(reader, to_sweep, to_base, seeds)
     reader.problems.extend(problems)
     return reader, base
 
@@ -70,15 +71,30 @@ def _routed(overrides: Overrides, of_sweep: bool, problems: list[Problem]) -> tu
     own = (*ONLY_OF_SWEEPS, *_OF_BOTH) if of_sweep else ONLY_OF_SWEEPS
     to_sweep: list[Any] = []
     to_base: list[Any] = []
-    for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
-        key = override.partition("=")[0] if isinstance(override, str) else str(override[0])
+    for override, key, place in _each(overrides):
         first = key.partition(".")[0].strip()
         if first in _NO_OVERRIDES:
-            source = f"override {legible(override if isinstance(override, str) else key, 80)}"
-            problems.append(Problem(source, 0, 0, first, _NO_OVERRIDES[first]))
+            problems.append(Problem(*place, first, _NO_OVERRIDES[first]))
         else:
             (to_sweep if first in own else to_base).append(override)
     return (dict(to_sweep), dict(to_base)) if isinstance(overrides, Mapping) else (to_sweep, to_base)
+
+
+def _each(overrides: Overrides) -> Iterator[tuple[Any, str, Place]]:
+    """Each override, its key, and its place."""
+    for override in overrides.items() if isinstance(overrides, Mapping) else overrides:
+        text = override if isinstance(override, str) else str(override[0])
+        yield override, text.partition("=")[0].strip(), Place(f"override {legible(text, 80)}", 0, 0)
+
+
+def _judge_seeds(reader: KeyReader, to_sweep: Overrides, to_base: Overrides, seeds: str | None) -> None:
+    """Complain of overrides that seeds leave without effect."""
+    if seeds is not None:
+        for place in [place for _, key, place in _each(to_sweep) if key == "seeds"]:
+            reader.problems.append(Problem(*place, "seeds", "stands beside --seeds; remove one of the two"))
+    if reader.document.data.get("seeds") is not None:
+        for place in [place for _, key, place in _each(to_base) if key == "seed"]:
+            reader.problems.append(Problem(*place, "seed", "stands beside seeds; remove one of the two"))
 
 
 def _changed(document: Document, overrides: Overrides, problems: list[Problem]) -> Document:

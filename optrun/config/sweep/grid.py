@@ -50,16 +50,19 @@ Combination = Mapping[str, Assignment]
 
 
 def combinations(products: Sequence[Product]) -> Iterator[Combination]:
-    """Every combination, in scikit-learn's order: product after product, keys sorted, the last varying fastest."""
+    """Every combination, in scikit-learn's order: product after product, keys sorted, the last varying fastest.
+
+    An axis without candidates, which is complained of, is left out: so there is something to judge the others with.
+    """
     for product in products:
-        keys = sorted(product)
+        keys = sorted(key for key, axis in product.items() if axis.candidates)
         for chosen in itertools.product(*(product[key].candidates for key in keys)):
             yield dict(zip(keys, chosen))
 
 
 def size(products: Sequence[Product]) -> int:
     """The number of combinations."""
-    return sum(math.prod(len(axis.candidates) for axis in product.values()) for product in products)
+    return sum(math.prod(len(axis.candidates) or 1 for axis in product.values()) for product in products)
 
 
 def read_grid(reader: KeyReader, value: Any) -> list[Product]:

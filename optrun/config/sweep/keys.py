@@ -119,13 +119,17 @@ def _text_or(reader: KeyReader, key: str, default: Any) -> Any:
 
 
 def _with_axes(reader: KeyReader, products: list[Product], axes: Sequence[str], searching: bool) -> list[Product]:
-    """The products with the axes of the command line in each."""
+    """The products with the axes of the command line in each, in place of their own of that key."""
+    given: set[str] = set()
     for text in axes:
         try:
             axis = axis_from_text(text)
         except ConfigError as error:
             reader.problems.extend(error.problems)
             continue
+        if axis.key in given:
+            reader.problems.append(Problem(*axis.place, axis.key, "this axis is there twice; keep one of the two"))
+        given.add(axis.key)
         if searching:
             message = "this sweep searches, so it has no axes; give search.space, or search=null for a grid"
             reader.problems.append(Problem(*axis.place, axis.key, message))

@@ -16,7 +16,7 @@ from optrun.config.sweep.keys import Told, read_keys
 from optrun.config.sweep.objective import Objective, Prune, judge_prune, objective_of
 from optrun.config.sweep.reading import KeyReader
 from optrun.config.sweep.space import Search
-from optrun.config.sweep.trials import Point, Trials, distinct, extremes
+from optrun.config.sweep.trials import Point, Trials, as_trial, distinct, extremes
 from optrun.config.sweep.writing import content
 from optrun.errors import ConfigError
 
@@ -31,12 +31,12 @@ class SweepSpec:
     """Many runs as a sweep says them: every trial checked, or the search that proposes them."""
 
     name: str
-    folder: Path
-    """The directory of the file this sweep was read from."""
     seeds: tuple[int, ...]
     """Those of all trials, in their order."""
     points: tuple[Point, ...]
     """In the order of the grid; empty for a search."""
+    examples: tuple[Spec, ...]
+    """Trials that show what all are like: one of each point; of a search, each bound and each choice once."""
     search: Search | None
     objective: Objective
     prune: Prune | None
@@ -57,6 +57,13 @@ class SweepSpec:
             raise ValueError(f"a point has values for {sorted(self._space)}, not {sorted(settings)}")
         combination = {key: _proposed(self._space, key, value) for key, value in settings.items()}
         return self._trials.point(combination, self._trials.spec(combination), self.objective)
+
+    def point_or_error(self, settings: Mapping[str, Any]) -> Point | ConfigError:
+        """The same, with a ConfigError for a value."""
+        try:
+            return self.point(settings)
+        except ConfigError as error:
+            return error
 
     def resolved(self) -> dict[str, Any]:
         """The sweep as plain data: what sweep.yaml holds, and `optrun sweep` of it repeats."""
@@ -88,8 +95,8 @@ def load_sweep(
         raise ConfigError(reader.problems)
     trials = Trials(base, path.parent, told.seeds)
     good, problems = trials.judged(
-        extremes(told.space) if told.search else combinations(told.products),
-        [told.space] if told.search else told.products,
+        extremes(told.space) if told.space else combinations(told.products),
+        [told.space] if told.space else told.products,
     )
     reader.problems.extend(problems)
     objective = _judged(reader, told, [spec for _, spec in good])
@@ -126,12 +133,13 @@ def _complete(trials: Trials, told: Told, objective: Objective, good: Sequence[t
     """The sweep of the good combinations."""
     points = [] if told.search else [trials.point(combination, spec, objective) for combination, spec in good]
     different, duplicates = distinct(points)
+    examples = [point.trials[0] for point in different] or [as_trial(spec, spec.seed, objective) for _, spec in good]
     seeds = [trial.seed for point in different for trial in point.trials] or [spec.seed for _, spec in good]
     return SweepSpec(
         name=told.name,
-        folder=trials.folder,
         seeds=told.seeds or tuple(dict.fromkeys(seeds)),
         points=different,
+        examples=tuple(examples),
         search=told.search,
         objective=objective,
         prune=told.prune,

@@ -11,7 +11,7 @@ from optrun.config.document import Document, KeyPath, dotted
 from optrun.config.types import expected, failed, fit, no_such_key, shown
 from optrun.errors import Problem
 
-__all__ = ["KeyReader", "field_types"]
+__all__ = ["KeyReader", "field_types", "needed"]
 
 
 class KeyReader:
@@ -32,8 +32,13 @@ class KeyReader:
     def mapping(self, value: Any, path: KeyPath, fields: type) -> dict[str, Any] | None:
         """The good ones among the values at `path`, by the types of the dataclass `fields`.
 
-        None if one is missing that has no default: then there is nothing to judge further.
+        None if one is missing or wrong that has no default: then there is nothing to judge further.
         """
+        given = self.part_of(value, path, fields)
+        return given if given is not None and needed(fields) <= given.keys() else None
+
+    def part_of(self, value: Any, path: KeyPath, fields: type) -> dict[str, Any] | None:
+        """The same, whatever is missing; None only if there is no mapping."""
         types = field_types(fields)
         if not isinstance(value, Mapping):
             self.complain(path, f"must be {{{', '.join(types)}}}, not {shown(value)}")
@@ -43,13 +48,15 @@ class KeyReader:
         wrong = [key for key, kind in types.items() if key in value and failed(value[key], kind)]
         for key in wrong:
             self.complain((*path, key), expected(value[key], types[key]))
-        needed = {field.name for field in dataclasses.fields(fields) if field.default is dataclasses.MISSING}
-        missing = [key for key in types if key in needed and key not in value]
+        missing = [key for key in types if key in needed(fields) and key not in value]
         if missing:
             self.complain(path, f"needs {', '.join(missing)}")
-        if missing or needed.intersection(wrong):
-            return None
         return {key: fit(value[key], kind) for key, kind in types.items() if key in value and key not in wrong}
+
+
+def needed(fields: type) -> set[str]:
+    """The fields of a dataclass that have no default."""
+    return {field.name for field in dataclasses.fields(fields) if field.default is dataclasses.MISSING}
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from optrun.config.document import Document, KeyPath
 from optrun.config.overrides import Assignment, key_parts
 from optrun.config.spec import Count
 from optrun.config.sweep.grid import Axis, Product
-from optrun.config.sweep.reading import KeyReader
+from optrun.config.sweep.reading import KeyReader, needed
 from optrun.config.types import failed, shown
 from optrun.errors import ConfigError
 
@@ -74,21 +74,17 @@ class SearchKeys:
 def read_search(reader: KeyReader, value: Any) -> tuple[Search | None, Product]:
     """The search, and its space as axes whose candidates are the bounds and choices; both without keys that are wrong.
 
-    No search with problems beside those.
+    No search if one that it needs is wrong or missing.
     """
-    given = reader.mapping(value, ("search",), SearchKeys)
+    given = reader.part_of(value, ("search",), SearchKeys)
     if given is None:
         return None, {}
-    sampler = given["sampler"].lower()
-    if sampler not in SAMPLERS:
-        hints = near(sampler, SAMPLERS)
-        hint = f"did you mean {either(hints)}?" if hints else f"there are {', '.join(SAMPLERS)}"
-        reader.complain(("search", "sampler"), f"there is no sampler {shown(given['sampler'])}; {hint}")
-    if not given["space"]:
+    sampler = _sampler(reader, given.get("sampler"))
+    if given.get("space") == {}:
         reader.complain(("search", "space"), "is empty; give keys, such as {optimizer.lr: {log: [0.001, 1]}}")
     space: dict[str, Space] = {}
     axes: dict[str, Axis] = {}
-    for key, entry in given["space"].items():
+    for key, entry in given.get("space", {}).items():
         path = ("search", "space", key)
         try:
             parts = key_parts(key, reader.document.place(path))
@@ -102,8 +98,20 @@ def read_search(reader: KeyReader, value: Any) -> tuple[Search | None, Product]:
                 reader.complain(path, "cmaes searches numbers only; give a range, or take the sampler tpe")
             axis = Axis(parts, reader.document.place(path), _extremes(reader.document, parts, (*path, found.kind)))
             axes[axis.key], space[axis.key] = axis, found
+    if not needed(SearchKeys) <= given.keys():
+        return None, axes
     options = {key: given[key] for key in ("seed", "batch") if key in given}
     return Search(sampler, given["trials"], space, **options), axes
+
+
+def _sampler(reader: KeyReader, name: str | None) -> str:
+    """The sampler of that name; if it is a wrong one, as it is written."""
+    sampler = (name or "").lower()
+    if name is not None and sampler not in SAMPLERS:
+        hints = near(sampler, SAMPLERS)
+        hint = f"did you mean {either(hints)}?" if hints else f"there are {', '.join(SAMPLERS)}"
+        reader.complain(("search", "sampler"), f"there is no sampler {shown(name)}; {hint}")
+    return sampler
 
 
 def _extremes(document: Document, parts: tuple[str, ...], path: KeyPath) -> tuple[Assignment, ...]:

@@ -63,12 +63,23 @@ class Trials:
                 good.append((combination, self.spec(combination)))
             except ConfigError as error:
                 problems.update(error.problems)
-        return good, told_once(problems, products, self.spec)
+        empty = [axis.parts for product in products for axis in product.values() if not axis.candidates]
+        excused = {_lacking(self.base.document.data, parts) for parts in empty}
+        return good, told_once([each for each in problems if each.key not in excused], products, self.spec)
 
     def point(self, combination: Combination, spec: Spec, objective: Objective) -> Point:
         """The point of a combination and its spec, with a trial for every seed."""
         settings = {key: chosen.given.data for key, chosen in sorted(combination.items()) if key != "seed"}
         return Point(settings, tuple(as_trial(spec, seed, objective) for seed in self.seeds or (spec.seed,)))
+
+
+def _lacking(data: Any, parts: Sequence[str]) -> str | None:
+    """The key in plain data of what lacks the first of these parts that is missing, so that it may be complained of."""
+    for number, part in enumerate(parts):
+        if not isinstance(data, Mapping) or part not in data:
+            return ".".join(parts[:number])
+        data = data[part]
+    return None
 
 
 def _first_seed(seeds: Sequence[int]) -> Assignment:

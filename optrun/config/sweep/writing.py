@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optrun.config.paths import absolute
 from optrun.config.spec import Spec
 from optrun.config.sweep.grid import Combination, Product
 from optrun.config.sweep.keys import Told
@@ -60,7 +61,7 @@ def _searched(search: Search, values: Mapping[str, list[Any]]) -> dict[str, Any]
 def _with_paths(value: Any, resolved: Any, folders: Sequence[Path]) -> Any:
     """The value, with absolute paths where what was made of it has them and it has not."""
     if isinstance(value, str) and isinstance(resolved, str) and value != resolved:
-        return resolved if any(str((folder / value).absolute()) == resolved for folder in folders) else value
+        return resolved if any(absolute(folder, value) == resolved for folder in folders) else value
     if isinstance(value, Mapping) and isinstance(resolved, Mapping):
         return {key: _with_paths(item, resolved.get(key), folders) for key, item in value.items()}
     if isinstance(value, list) and isinstance(resolved, list) and len(value) == len(resolved):

@@ -27,26 +27,33 @@ EXECUTORS = {
 """What `--executor` takes."""
 
 
+def refuse_unknown(name: str) -> None:
+    """Raises UsageError unless there is an executor called `name`."""
+    if name not in EXECUTORS:
+        known = ", ".join(f"{each} ({what})" for each, what in EXECUTORS.items())
+        raise UsageError(f"there is no executor {name}; there are {known}")
+
+
 def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Path] = ()) -> Executor:
     """The executor called `name` with `jobs` trials at a time. `imports` are the user's files, run in each process.
 
     Raises UsageError for an unknown name, and for a pool that would not know components registered otherwise.
     """
-    if name not in EXECUTORS:
-        raise UsageError(f"there is no executor {name}; choose one of {', '.join(EXECUTORS)}")
+    refuse_unknown(name)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
     here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
     unknown = here - {os.path.realpath(file) for file in imports}
     if name in ("pool", "fused") and unknown:
         raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
     if name == "inline" and jobs not in (None, 1):
         raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
-    trials = sweep.plan()
     if name == "auto":
-        few = not sweep.learns and sum(map(sweep.is_due, trials)) <= 1
+        few = not sweep.learns and len(sweep.due(sweep.plan())) <= 1
         name = "inline" if unknown or few else "auto"
     if name == "inline":
         return Inline()
-    specs = [trial.spec for trial in trials]
+    specs = sweep.spec.examples
     named = any(spec.device.startswith("cuda:") for spec in specs)
     pool = Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
     return pool if name == "pool" else Fused(pool, race=name == "auto")
@@ -54,6 +61,6 @@ def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Pa
 
 def _fitting(specs: Sequence[Spec]) -> int | None:
     """How many of these trials the CPU takes at a time; None leaves it to the pool, which may find CUDA devices."""
-    threads = max((int(spec.threads) for spec in specs), default=1)
-    on_cpu = bool(specs) and all(spec.device == "cpu" for spec in specs)
+    threads = max(int(spec.threads) for spec in specs)
+    on_cpu = all(spec.device == "cpu" for spec in specs)
     return max(1, physical_cores() // threads) if on_cpu or threads > 1 else None

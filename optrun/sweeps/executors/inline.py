@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,8 +20,8 @@ R = TypeVar("R")
 class Inline:
     """An executor (see `Executor`) without processes: nothing is pickled, and nothing but this process can die.
 
-    The work shares the process's state, such as the random generators. KeyboardInterrupt and SystemExit leave `run`
-    as they are; it never yields `(None, None)`.
+    The work shares the process's state, such as the random generators; what it prints goes to stderr. KeyboardInterrupt
+    leaves `run` as it is; `(None, None)` is never yielded.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,22 @@ class Inline:
         for task in tasks:
             if self.stopped is not None:
                 return
-            with StopRequest() as stop:
-                for report in attempt(work, task):
+            with StopRequest() as stop, contextlib.closing(_aside(attempt(work, task))) as reports:
+                for report in reports:
                     yield task, report
             self.stopped = stop.signal
+
+
+def _aside(reports: Generator[R, None, None]) -> Generator[R, None, None]:
+    """The reports; what is printed while they are made goes to stderr: what the program itself prints may be JSON."""
+    try:
+        while True:
+            with contextlib.redirect_stdout(sys.stderr):
+                try:
+                    report = next(reports)
+                except StopIteration:
+                    return
+            yield report
+    finally:
+        with contextlib.redirect_stdout(sys.stderr):
+            reports.close()

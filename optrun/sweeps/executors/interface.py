@@ -87,8 +87,8 @@ class Lost:
 
 
 def attempt(work: Callable[[T], Iterator[R]], task: T) -> Generator[R | Lost, None, None]:
-    """The reports of `work` on `task`, with an exception as the last of them."""
+    """The reports of `work` on `task`, with an exception as the last of them. `sys.exit` ends the task alone."""
     try:
         yield from work(task)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         yield Lost.by(error)

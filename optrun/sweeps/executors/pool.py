@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import signal
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +15,10 @@ from typing import Any, Self, TypeVar
 from optrun.errors import OptrunError, UsageError
 from optrun.signals import StopRequest
 from optrun.sweeps.executors.cores import physical_cores
+from optrun.sweeps.executors.handle import Handle
 from optrun.sweeps.executors.interface import Lost
 from optrun.sweeps.executors.template import Template, ending
-from optrun.sweeps.executors.worker import STOP
+from optrun.sweeps.executors.worker import GRACE, STOP
 
 __all__ = ["PRELOAD", "Pool"]
 
@@ -42,8 +41,9 @@ class Pool:
     of them; entering the pool only begins with that, and returns at once.
 
     A worker computes with one CPU thread; what it prints goes to stderr. A task that loses its worker (killed for its
-    memory, a crash in compiled code) is tried a second time on another. Tasks, work and reports must be picklable, and
-    not come from the program's `__main__`, which workers do not have.
+    memory, a crash in compiled code) is tried a second time on another. When no worker can be started any more, those
+    that work have `grace` seconds to save what they did. Tasks, work and reports must be picklable, and not come from
+    the program's `__main__`, which workers do not have.
     """
 
     def __init__(
@@ -53,18 +53,20 @@ class Pool:
         imports: Sequence[str | Path] = (),
         preload: Sequence[str] = PRELOAD,
         one_device_each: bool = True,
+        grace: float = GRACE,
     ) -> None:
         if jobs is not None and jobs < 1:
             raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
         self.jobs = jobs or physical_cores()
         self.stopped: int | None = None
-        self._chosen, self._one_device_each = jobs, one_device_each
+        self._chosen, self._one_device_each, self._grace = jobs, one_device_each, grace
         self._imports = [str(Path(file).absolute()) for file in imports]
         self._preload = list(preload)
         self._devices: int | None = None  # CUDA devices; None until the template is ready
         self._started = 0
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Handle] = {}
         self._template: Template | None = None
+        self._error: OptrunError | None = None  # why no worker can be started any more
 
     def __enter__(self) -> Self:
         self._template = Template(self._preload)
@@ -101,10 +103,13 @@ class Pool:
                     for worker, kind, content in heard:
                         yield from self._reports(batch, worker, kind, content)
                         self._hand_out(batch)
+                if self._error is not None:
+                    yield from self._last_reports(batch)
+                    raise self._error
             finally:
                 self._abandon()
 
-    def _busy(self) -> list[_Worker]:
+    def _busy(self) -> list[Handle]:
         return [worker for worker in self._workers.values() if worker.task is not None]
 
     def _goes_on(self, stop: StopRequest, batch: _Batch) -> bool:
@@ -115,10 +120,12 @@ class Pool:
                 worker.send(STOP)
         if self.stopped is not None:
             batch.waiting.clear()
-        return bool(batch.waiting or self._busy())
+        return self._error is None and bool(batch.waiting or self._busy())
 
     def _hand_out(self, batch: _Batch) -> None:
         """Give idle workers something to do, and start more of them if there is enough for them."""
+        if self._error is not None:
+            return
         workers = [worker for worker in self._workers.values() if not worker.leaves]
         for worker in workers:
             if batch.waiting and worker.pid is not None and worker.task is None:
@@ -130,10 +137,10 @@ class Pool:
             for _ in range(min(len(batch.waiting) - starting, self.jobs - len(workers))):
                 self._start()
 
-    def _reports(self, batch: _Batch, worker: _Worker, kind: str, content: Any) -> Iterator[tuple[Any, Any]]:
+    def _reports(self, batch: _Batch, worker: Handle, kind: str, content: Any) -> Iterator[tuple[Any, Any]]:
         """What a message of a worker amounts to."""
         if kind == "failed" or (kind == "died" and worker.pid is None):
-            raise OptrunError(f"a worker cannot start: {content}")
+            self._error = self._error or OptrunError(f"a worker cannot start: {content}")
         task, worker.begun = worker.task, kind == "begun" or worker.begun
         if task is None or kind == "begun":
             return
@@ -150,7 +157,18 @@ class Pool:
                 batch.waiting.append(task)
             yield batch.tasks[task], Lost(content, again)
 
-    def _hear(self) -> list[tuple[_Worker, str, Any]]:
+    def _last_reports(self, batch: _Batch) -> Iterator[tuple[Any, Any]]:
+        """Ask the workers that there are to save what they do, and hear them out, for no longer than the grace."""
+        until = time.monotonic() + self._grace
+        for worker in self._busy():
+            worker.send(STOP)
+        while (saving := [worker for worker in self._busy() if worker.speaks]) and time.monotonic() < until:
+            ready = wait([worker.connection for worker in saving], _TICK)
+            for worker in saving:
+                for _, kind, content in worker.receive() if worker.connection in ready else []:
+                    yield from self._reports(batch, worker, kind, content)
+
+    def _hear(self) -> list[tuple[Handle, str, Any]]:
         """What workers say, and who has died of what; nothing if for a tick there is nothing."""
         template = self._running()
         listening: list[Connection] = [worker.connection for worker in self._workers.values() if worker.speaks]
@@ -160,7 +178,11 @@ class Pool:
             if worker.connection in ready:
                 heard += worker.receive()
         if template.connection in ready:
-            kind, *content = template.receive()
+            try:
+                kind, *content = template.receive()
+            except OptrunError as error:
+                self._error = self._error or error
+                return heard
             if kind == "ready":
                 self._know(*content)
             elif worker := self._workers.pop(content[0], None):
@@ -185,17 +207,16 @@ class Pool:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         name = None if device is None else seen[device] if device < len(seen) and seen[device] else str(device)
         connection = self._running().fork(self._started, self._imports, name)
-        self._workers[self._started] = _Worker(connection, device)
+        self._workers[self._started] = Handle(connection, device)
         self._started += 1
 
     def _abandon(self) -> None:
         """Kill the workers that are busy, and wait until they are dead."""
         killed = [number for number, worker in self._workers.items() if worker.task is not None]
-        with contextlib.suppress(OptrunError):  # without the template: `__exit__` sees to it
-            for number in killed:
-                self._running().kill(number)
-            while any(number in self._workers for number in killed):
-                self._hear()
+        for number in killed:
+            self._running().kill(number)
+        while self._error is None and any(number in self._workers for number in killed):  # or `__exit__` sees to it
+            self._hear()
 
     def _running(self) -> Template:
         if self._template is None:
@@ -210,39 +231,3 @@ class _Batch:
         self.work, self.tasks = work, tasks
         self.waiting = deque(range(len(tasks)))
         self.lost: set[int] = set()
-
-
-@dataclass(eq=False)
-class _Worker:
-    """What the driver knows of a worker. `pid` is None until it is ready, `task` while it has none."""
-
-    connection: Connection
-    device: int | None
-    pid: int | None = None
-    task: int | None = None
-    begun: bool = False
-    leaves: bool = False
-    speaks: bool = True
-
-    def send(self, message: bytes) -> None:
-        """If it has died, that is about to be heard."""
-        with contextlib.suppress(OSError):
-            self.connection.send_bytes(message)
-
-    def receive(self) -> list[tuple[_Worker, str, Any]]:
-        """One message, unless it is only for the one who keeps the books."""
-        try:
-            kind, content = self.connection.recv()
-        except (EOFError, ConnectionError):
-            self.speaks = False
-            return []
-        if kind == "ready":
-            self.pid = content
-            return []
-        return [(self, kind, content)]
-
-    def kill(self) -> None:
-        """Without the template: kill the process group."""
-        if self.pid is not None:
-            with contextlib.suppress(OSError):
-                os.killpg(self.pid, signal.SIGKILL)

@@ -60,10 +60,10 @@ class Template:
 
     def fork(self, worker: int, imports: Sequence[str], device: str | None) -> Connection:
         """A new worker, in the driver's directory and with its `sys.path`; it sees the CUDA device `device` (None: what
-        the driver sees). Returns the connection to it."""
+        the driver sees). Returns the connection to it. When the template has died, that is about to be heard."""
         ours, theirs = Pipe()
         self._forked = True
-        with theirs:
+        with theirs, contextlib.suppress(OSError):
             here = {"path": sys.path, "argv": sys.argv, "folder": os.getcwd()}
             self.connection.send(("fork", worker, {"imports": list(imports), "device": device, **here}))
             send_handle(self.connection, theirs.fileno(), self._process.pid)

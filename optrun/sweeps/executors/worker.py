@@ -43,7 +43,7 @@ def work_off(connection: Connection, imports: Sequence[str]) -> None:
         try:
             for path in imports:
                 import_file(path)
-        except BaseException as error:  # sys.exit too
+        except BaseException as error:  # whatever it is, the driver must hear of it
             _send(connection, "failed", str(error) if isinstance(error, OptrunError) else f"{path}: {error!r}")
             return
         _send(connection, "ready", os.getpid())
@@ -73,7 +73,7 @@ def _work_on(message: bytes, connection: Connection) -> None:
                 _send(connection, "report", report)
     except ConnectionError:
         raise
-    except BaseException as error:  # what cannot be pickled, sys.exit
+    except BaseException as error:  # what cannot be pickled, and what nobody should raise
         _send(connection, "report", Lost.by(error))
 
 

@@ -37,7 +37,7 @@ class OptunaSampler:
     """One of Optuna's samplers; its study sees what is proposed and told here, in that order, and nothing else."""
 
     def __init__(self, search: Search, mode: Literal["min", "max"]) -> None:
-        """Raises UsageError if a package is missing, or if CMA-ES is to search what is no number."""
+        """Raises UsageError if a package is missing. CMA-ES takes numbers only, as the config of a sweep demands."""
         # A choice of one is no search, and Optuna's samplers differ in what they make of it.
         self._constants = {key: space.choices[0] for key, space in search.space.items() if len(space.choices) == 1}
         self._spaces = {key: space for key, space in search.space.items() if key not in self._constants}
@@ -46,8 +46,6 @@ class OptunaSampler:
         self._worst = math.inf if mode == "min" else -math.inf
         self._open: deque[tuple[Trial, dict[str, Any]]] = deque()
         _refuse_missing(search.sampler)
-        if search.sampler == "cmaes":
-            _refuse_choices(self._spaces)
         with _quiet():
             self._study = _study(search, len(self._spaces), mode)
             self._distributions = {key: _distribution(space) for key, space in self._spaces.items()}
@@ -140,15 +138,6 @@ def _refuse_missing(name: str) -> None:
         raise UsageError(
             f"the sampler {name} needs {' and '.join(missing)}, not installed here; pip install 'optrun[optuna]', "
             "or take the sampler random"
-        )
-
-
-def _refuse_choices(spaces: Mapping[str, Space]) -> None:
-    choices = [key for key, space in spaces.items() if space.kind == "choice"]
-    if choices:
-        raise UsageError(
-            f"the sampler cmaes searches numbers only; take {', '.join(choices)} out of the space, or take the "
-            "sampler tpe"
         )
 
 

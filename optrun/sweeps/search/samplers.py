@@ -34,7 +34,7 @@ class Sampler(Protocol):
 def sampler(search: Search, mode: Literal["min", "max"]) -> Sampler:
     """The sampler that `search` names, at its beginning; it makes the objective small (`min`) or large (`max`).
 
-    Raises UsageError for a package that is missing, and for a space that the sampler cannot search.
+    Raises UsageError for a package that is missing.
     """
     assert search.sampler in SAMPLERS, search.sampler
     if search.sampler == "random":
