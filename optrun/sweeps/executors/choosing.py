@@ -15,7 +15,7 @@ from optrun.sweeps.executors.inline import Inline
 from optrun.sweeps.executors.interface import Executor
 from optrun.sweeps.executors.pool import Pool
 
-__all__ = ["EXECUTORS", "choose"]
+__all__ = ["EXECUTORS", "choose", "refuse_unknown"]
 
 EXECUTORS = {
     "auto": "the pool where there is something to run side by side, else inline",
