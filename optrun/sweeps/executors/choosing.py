@@ -16,7 +16,7 @@ from optrun.sweeps.executors.inline import Inline
 from optrun.sweeps.executors.interface import Executor
 from optrun.sweeps.executors.pool import Pool
 
-__all__ = ["EXECUTORS", "choose"]
+__all__ = ["EXECUTORS", "choose", "refuse_unknown"]
 
 EXECUTORS = {
     "auto": "fused where trials are alike and it pays, else the pool; inline for a single trial",
