@@ -1,8 +1,8 @@
 """Fused sweeps beside the bare pool (`bare_pool.py`) and beside optrun's own pool: whole processes, turn about.
 
-All train the same trials, and the fused sweep's weights must be the bare loop's to the last bit. The ratio of a round is
-of times by the clock. `with_imports` is of the processes as they are; for `without_imports` each side's process that
-imports what it needs and ends, timed in the same round, is taken off.
+All train the same trials, and the fused sweep's weights must be the bare loop's to the last bit. The ratio of a round
+is of times by the clock. `with_imports` is of the processes as they are; for `without_imports` the time of a process
+that imports what the side needs and ends, measured in the same round, is taken off.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ class Bench:
         first = self.specs[0]
         data = load_data(first)
         train, val = data.train, data.val
-        assert isinstance(train, Examples) and isinstance(val, Examples)
+        assert isinstance(train, Examples)
+        assert isinstance(val, Examples)
         parts = {"inputs": train.inputs, "targets": train.targets, "val_inputs": val.inputs, "val_targets": val.targets}
         orders = {
             f"order.{seed}": torch.stack([epoch_order(seed, e, len(train.inputs)) for e in range(first.epochs or 0)])

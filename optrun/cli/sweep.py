@@ -26,7 +26,7 @@ def sweep(
         typer.Option(metavar="N", help="Every point with seeds 0 to N-1, or with those of a list: 0,3,7."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", help="inline: one trial after the other; pool: processes; auto.")
+        str, typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one model, same bits) or auto.")
     ] = "auto",
     jobs: Annotated[
         Optional[int],  # noqa: UP045

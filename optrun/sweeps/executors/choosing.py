@@ -9,6 +9,7 @@ from pathlib import Path
 from optrun.components.registry import KINDS
 from optrun.config.spec import Spec
 from optrun.errors import UsageError
+from optrun.fused.grouping import cannot_fuse
 from optrun.sweeps.driver import Sweep
 from optrun.sweeps.executors.cores import physical_cores
 from optrun.sweeps.executors.fused import Fused
@@ -50,7 +51,8 @@ def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Pa
         raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
     if name == "auto":
         few = not sweep.learns and len(sweep.due(sweep.plan())) <= 1
-        name = "inline" if unknown or few else "auto"
+        none = jobs == 1 and all(map(cannot_fuse, sweep.spec.examples))
+        name = "inline" if unknown or few or none else "auto"
     if name == "inline":
         return Inline()
     specs = sweep.spec.examples
