@@ -70,8 +70,8 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 
 IMPORTS = {
     "bare": "import torch",
-    "fused": "import optrun.cli, optrun.sweeps.together",
-    "pool": "import optrun.cli, optrun.experiment.run",
+    "fused": "import optrun.cli.app, optrun.sweeps.driver, optrun.experiment.group",
+    "pool": "import optrun.cli.app, optrun.sweeps.driver, optrun.experiment.run",
 }
 
 
