@@ -110,6 +110,19 @@ def test_nothing_heavy_is_imported(name: str, folder: Path) -> None:
     assert HEAVY & set(modules) == set()
 
 
+UNNEEDED = {"torch._dynamo", "torch._inductor", "sympy", "torchvision", "scipy", "matplotlib"}
+
+
+@pytest.mark.parametrize("optimizer", ["SGD, lr: 0.1", "AdamW", "Rprop"])
+def test_training_leaves_the_compiler_where_it_is(optimizer: str, tmp_path: Path) -> None:
+    """torch imports it for every optimizer, for deterministic algorithms, and when it counts operations."""
+    (tmp_path / "config.yaml").write_text(Case("", f"optimizer: {{name: {optimizer}}}\n").config())
+    program = f"import sys; from optrun.cli.app import run; run(sys.argv[1:]); print(set(sys.modules) & {UNNEEDED})"
+    command = [sys.executable, "-c", program, "train", "config.yaml", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_importing_optrun_costs_nothing() -> None:
     program = "import sys; before = set(sys.modules); import optrun; print(sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

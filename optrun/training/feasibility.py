@@ -32,6 +32,7 @@ from optrun.errors import ConfigError, Problem, UsageError
 from optrun.training.locating import located
 from optrun.training.schedule import Schedule
 from optrun.training.sizing import is_weightless
+from optrun.training.stepping import bare_step
 
 __all__ = ["judge_data", "judge_loss", "judge_model", "judge_optimizer", "judge_schedule"]
 
@@ -155,10 +156,11 @@ def _descend(name: str, optimizer: Optimizer, weight: nn.Parameter, as_gradient:
         weight.grad = as_gradient(weight.detach())
         return weight.detach().square().sum() / 2
 
+    step = bare_step(optimizer)
     try:
         for _ in range(3):
             evaluate()
-            optimizer.step(evaluate) if name in optimizing.NEEDS_CLOSURE else optimizer.step()  # type: ignore[call-overload]
+            optimizer.step(evaluate) if name in optimizing.NEEDS_CLOSURE else step()  # type: ignore[call-overload]
     except Exception as refused:
         raise UsageError(f"{name} cannot take a step with this: {refused}") from refused
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from optrun.training.compiler import set_deterministic
+
 __all__ = ["SHARED_FLOPS", "numerics", "resolve_device", "threads_for"]
 
 SHARED_FLOPS = 50_000_000
@@ -25,7 +27,7 @@ def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    set_deterministic(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes no result
     torch.backends.cudnn.benchmark = False
     try:
@@ -33,7 +35,7 @@ def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        set_deterministic(before[1])
         torch.backends.cudnn.benchmark = before[2]
         torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 

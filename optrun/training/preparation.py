@@ -15,6 +15,7 @@ from optrun.components.registry import datasets, metrics, models
 from optrun.config.spec import Spec
 from optrun.training import feasibility
 from optrun.training.batches import Batches
+from optrun.training.compiler import compile_model, without_compiler
 from optrun.training.locating import located
 from optrun.training.numerics import numerics, resolve_device, threads_for
 from optrun.training.precision import Placement, autocast, dtype_of, loss_scaler
@@ -54,6 +55,8 @@ def prepare_run(
     it takes neither time nor memory. With `apart` the optimizers work on the parameters one by one, as somebody who
     stacks them needs, and what a sweep has judged before is not judged again. Raises ConfigError.
     """
+    if not spec.compile:
+        without_compiler()
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
             device = resolve_device(spec.device)
@@ -80,7 +83,7 @@ def prepare_run(
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
         stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch, apart)
         if spec.compile:
-            model.compile()
+            compile_model(model)
         state = State(
             model=model,
             optimizer=stepper,

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from optrun.training.flat import Flat, can_be_flat
 
-__all__ = ["Gradients", "Stepper"]
+__all__ = ["Gradients", "Stepper", "bare_step"]
 
 
 class Gradients(NamedTuple):
@@ -45,7 +45,7 @@ class Stepper:
         self.optimizers, self.parameters, self.scaler = list(optimizers), list(parameters), scaler
         flat = [not apart and scaler is None and can_be_flat(optimizer) for optimizer in self.optimizers]
         self._flats = [Flat(optimizer) if can else None for optimizer, can in zip(self.optimizers, flat)]
-        self._steps = [_bare_step(optimizer) for optimizer in self.optimizers]
+        self._steps = [bare_step(optimizer) for optimizer in self.optimizers]
         self._arrange()
         self._taken = 0
         if scaler is not None:
@@ -133,7 +133,7 @@ class Stepper:
         self._taken += 1
 
 
-def _bare_step(optimizer: Optimizer) -> Callable[[], Any]:
+def bare_step(optimizer: Optimizer) -> Callable[[], Any]:
     """The optimizer's step without what torch wraps around it for its profiler and its compiler, which costs a small
     step a tenth of its time; torch's own classes only, and only while nobody has hooked into the step."""
     kind = type(optimizer)

@@ -25,8 +25,8 @@ __all__ = ["PRELOAD", "Pool"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-PRELOAD = ("torch._dynamo", "optrun.experiment.group", "optrun.sweeps.together")
-"""What every worker would import for its first trial; torch._dynamo comes with the first optimizer."""
+PRELOAD = ("optrun.experiment.group", "optrun.sweeps.together")
+"""What every worker would import for its first trial."""
 
 _TICK = 0.1
 """Seconds between two looks at whether a signal has come."""
