@@ -16,6 +16,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell has it ignored 
 
 
 @pytest.fixture(autouse=True)
+def _record_whatever_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are short, and would hardly ever replay a tape if it had to pay."""
+    monkeypatch.setattr("optrun.training.passes.WORTH", 0)
+    monkeypatch.setattr("optrun.fused.stack.WORTH", 0)
+
+
+@pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
     """A component that one test registers is not there for the next, in whatever order they run."""
     before = {registry: dict(registry._registered) for registry in KINDS.values()}

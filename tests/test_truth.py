@@ -48,7 +48,7 @@ MLP = {**DIGITS_MLP, "steps": 25}
 CNN = {**MLP, "steps": 8, "model": {"name": "cnn", "channels": [4, 8], "dropout": 0.1, "batch_norm": True}}
 TRANSFORMER = {
     **MLP,
-    "steps": 3,
+    "steps": 6,
     "dataset": {"name": "pydocs", "batch_size": 16},
     "model": {"name": "transformer", "dim": 16, "depth": 1, "heads": 2, "dropout": 0.1},
 }

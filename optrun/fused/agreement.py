@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from optrun.training.packing import ALIGNMENT, is_aligned
+from optrun.training.tape import unrecorded
 
 __all__ = ["Way", "alone", "best_way", "chosen", "signature"]
 
@@ -31,7 +32,7 @@ def best_way(key: tuple[object, ...], ways: Sequence[Way], like: Sequence[Tensor
     which is the members' own. On other devices than a CPU bits differ anyway: the first one."""
     if key not in chosen:
         first = next(tensor for tensor in like if tensor is not None)
-        chosen[key] = _found(ways, like) if first.device.type == "cpu" else ways[0]
+        chosen[key] = unrecorded(_found, ways, like) if first.device.type == "cpu" else ways[0]
     return chosen[key]
 
 

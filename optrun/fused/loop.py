@@ -10,6 +10,7 @@ a member, take it out of the stack: `stack.leave(row)`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
@@ -17,10 +18,11 @@ from torch import Tensor
 
 from optrun.config.spec import Steps
 from optrun.errors import Diverged
+from optrun.fused.agreement import signature
 from optrun.fused.batches import MicroBatch, served
 from optrun.fused.evaluation import evaluate
 from optrun.fused.stack import Stack
-from optrun.fused.tensor import physical
+from optrun.fused.tensor import Stacked, physical, stacked
 from optrun.training.events import Evaluated, Stepped
 from optrun.training.loop import evaluation_is_due
 
@@ -66,19 +68,35 @@ def train_step(stack: Stack, micro_batches: Sequence[MicroBatch]) -> list[tuple[
 
 def _forward_backward(stack: Stack, micro_batches: Sequence[MicroBatch]) -> tuple[Tensor, list[tuple[int, Diverged]]]:
     """Add up the gradients of the micro-batches; returns the losses, [K], and who has diverged."""
-    criterion, total, diverged = stack.members[0].state.criterion, None, []
+    total, diverged = None, []
     stack.model.train()
     for number, (inputs, targets, share) in enumerate(micro_batches):
-        with stack.streams.drawn_from():
-            losses = physical(criterion(stack.model(inputs), targets))
-        if share != 1.0:
-            losses = losses * share
+        losses = _replayed_or_computed(stack, inputs, targets, share, first=number == 0)
         if stack.checks_every_loss and not losses.isfinite().all():
             diverged += [(row, _left_for(stack, row, losses[row].item())) for row in _lost(stack, losses)]
-        stack.backward(losses, first=number == 0)
-        total = losses.detach() if total is None else total + losses.detach()
+        total = losses if total is None else total + losses
     assert total is not None
     return total, diverged
+
+
+def _replayed_or_computed(stack: Stack, inputs: Stacked, targets: Stacked, share: float, *, first: bool) -> Tensor:
+    """The losses of a micro-batch, [K], after a forward and a backward pass."""
+    given, compute = (physical(inputs), physical(targets)), functools.partial(_losses, stack, share, first)
+    if stack.tapes is not None:
+        kind = (*map(signature, given), share, first)
+        if results := stack.tapes.replayed(kind, compute, given, stack.standing.to_come):
+            return results[0]
+    return compute(*given)[0]
+
+
+def _losses(stack: Stack, share: float, first: bool, inputs: Tensor, targets: Tensor) -> list[Tensor]:
+    criterion = stack.members[0].state.criterion
+    with stack.streams.drawn_from():
+        losses = physical(criterion(stack.model(stacked(inputs)), stacked(targets)))
+    if share != 1.0:
+        losses = losses * share
+    stack.backward(losses, first=first)
+    return [losses.detach()]
 
 
 def _lost(stack: Stack, losses: Tensor) -> list[int]:

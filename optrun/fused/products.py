@@ -13,6 +13,7 @@ from torch import Tensor
 
 from optrun.fused.agreement import best_way, signature
 from optrun.fused.tensor import members
+from optrun.training.tape import opaque
 
 __all__ = ["product", "sum_of_rows"]
 
@@ -21,7 +22,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """`a @ b`, or with a bias [K, N] what `torch.addmm(bias, a, b)` is for each member."""
     given = (a, b, bias)
     key = ("product", signature(a), signature(b), bias is None)
-    return best_way(key, (_batched, _by_numpy, _by_numpy_in_rows, _one_by_one), given)(*given)[0]
+    return opaque(best_way(key, (_batched, _by_numpy, _by_numpy_in_rows, _one_by_one), given), *given)[0]
 
 
 def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:

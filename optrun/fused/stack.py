@@ -21,13 +21,17 @@ from optrun.fused.member import Member
 from optrun.fused.optimizers import FUSED, Run, branches, run_of
 from optrun.fused.standing import Standing
 from optrun.fused.streams import Streams
-from optrun.fused.tensor import CannotFuse, Stacked, leaf, stacked
+from optrun.fused.tensor import CannotFuse, Stacked, leaf, physical, stacked
 from optrun.training.packing import Packing
 from optrun.training.randomness import Generators
 from optrun.training.state import State
 from optrun.training.stepping import Stepper
+from optrun.training.tapes import Tapes, can_be_recorded
 
 __all__ = ["Bundle", "Stack"]
+
+WORTH = 40
+"""Passes after which recording one has paid."""
 
 
 @dataclass(eq=False)
@@ -76,6 +80,8 @@ class Stack:
         """The rows of the members that have not left."""
         self.checks_every_loss = self.members[0].state.checks_every_loss
         self._gradients = self._in_order(lambda bundle: bundle.pieces(bundle.gradients))
+        self.tapes = self._tapes()
+        """Of forward and backward passes; None if they cannot be recorded."""
 
     def leave(self, row: int) -> None:
         """The member is not trained any longer. Its row stays, and what happens to it is of no account."""
@@ -89,12 +95,10 @@ class Stack:
         with torch._C.DisableTorchFunctionSubclass():
             leaves = list(self.leaves.values())
             found = torch.autograd.grad(losses, leaves, torch.ones_like(losses), allow_unused=True)
-        gradients = dict(zip(self.leaves, found))
-        for bundle in self.bundles:
-            for name, piece in zip(bundle.names, bundle.pieces(bundle.gradients)):
-                if gradients[name] is None:
-                    raise CannotFuse("a parameter gets no gradient")
-                piece.copy_(gradients[name]) if first else piece.add_(gradients[name])
+        if any(gradient is None for gradient in found):
+            raise CannotFuse("a parameter gets no gradient")
+        with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+            (torch._foreach_copy_ if first else torch._foreach_add_)(self._gradients, found)
 
     def clip(self) -> Tensor | None:
         """Clip each member's gradients as its config says; returns the norms before, [K], if any are measured."""
@@ -122,6 +126,17 @@ class Stack:
             if isinstance(member.state.optimizer, _Row):
                 member.state.optimizer = member.state.optimizer.own()
         return [self.members[row] for row in self.present]
+
+    def _tapes(self) -> Tapes | None:
+        if not can_be_recorded(self.model, self.members[0].state.criterion):
+            return None
+        criterion = getattr(self.members[0].state.criterion, "buffers", list)()
+        gradients = [bundle.gradients for bundle in self.bundles]
+        frozen = [physical(p) for p in self.model.parameters() if not p.requires_grad]
+        buffers = [physical(buffer) for buffer in self.model.buffers()]
+        changing = [*buffers, *gradients]
+        known = [*(bundle.weights for bundle in self.bundles), *frozen, *criterion, *self.streams.tensors, *changing]
+        return Tapes(known, changing, self.streams.generators, WORTH)
 
     def _in_order(self, views: Callable[[Bundle], list[Tensor]]) -> list[Tensor]:
         """What `views` gives for each parameter, in the order of the model's."""

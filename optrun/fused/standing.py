@@ -39,6 +39,7 @@ class Standing:
         self._bounds = torch.tensor(bounds, dtype=torch.float64)
         self._before = [(s.step, s.samples, s.time, s.recent.clipped) for s in (m.state for m in self.members)]
         self._rates_noted = [-1] * len(self.members)
+        self._longest = max(m.state.total_steps - m.state.step for m in self.members)
 
     def add(self, losses: Tensor, norms: Tensor | None, samples: int) -> None:
         """A step of every member: its losses and gradient norms, [K]; epochs are not advanced."""
@@ -55,6 +56,11 @@ class Standing:
         self.time += share
         if self.taken > WARM:
             self.fastest = min(self.fastest, share)
+
+    @property
+    def to_come(self) -> float:
+        """How many steps there will be, at most, for each that has been taken."""
+        return (self._longest - self.taken) / (self.taken or 1)
 
     def step_of(self, row: int) -> int:
         """Optimizer steps that a member has taken."""

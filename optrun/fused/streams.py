@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optrun.fused.tensor import CannotFuse
+from optrun.training.tape import refuse, unrecorded
 
 __all__ = ["Streams", "streams"]
 
@@ -25,12 +26,21 @@ class Streams:
         for member, state in enumerate(states):
             alike.setdefault(state.numpy().tobytes(), []).append(member)
         self._generators = [torch.Generator().set_state(states[group[0]]) for group in alike.values()]
-        self._groups = [torch.tensor(group) for group in alike.values()]
+        self._groups = [(group[0], torch.tensor(group)) for group in alike.values()]
         self._of = {member: number for number, group in enumerate(alike.values()) for member in group}
 
-    def each(self) -> Iterator[tuple[torch.Generator, Tensor]]:
-        """The streams, each with the members (int64 [n]) whose stream it is."""
-        return zip(self._generators, self._groups)
+    def each(self) -> Iterator[tuple[torch.Generator, int, Tensor]]:
+        """The streams, each with the first of the members whose stream it is, and all of them (int64 [n])."""
+        return ((generator, *group) for generator, group in zip(self._generators, self._groups))
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        return self._generators
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What rules are given of the streams."""
+        return [group for _, group in self._groups]
 
     def state(self, member: int) -> Tensor:
         """Where a member's stream stands, uint8 [5056]."""
@@ -41,18 +51,19 @@ class Streams:
         """Within the block rules find these streams; who draws from torch's own generator is found out."""
         global _current
         _current = self
-        own = torch.get_rng_state()
+        own = unrecorded(_state)
         try:
             yield
         finally:
             _current = None
-        if not torch.equal(own, torch.get_rng_state()):
+        if own != unrecorded(_state):
             raise CannotFuse("the model draws random numbers in a way that is the same for every member")
 
     @contextlib.contextmanager
     def one_by_one(self) -> Iterator[Callable[[int], None]]:
         """Within the block, calling what it gives makes torch's own generator that of a member; afterwards everybody's
         stream is where it was left."""
+        refuse("random numbers are drawn member by member")
         own = torch.get_rng_state()
         states = [self.state(member) for member in range(len(self._of))]
         turn: list[int] = []
@@ -72,6 +83,11 @@ class Streams:
         finally:
             torch.set_rng_state(own)
         self._share(states)  # how many numbers some functions draw depends on what they are given
+
+
+def _state() -> bytes:
+    """Where torch's own generator stands."""
+    return torch.default_generator.get_state().numpy().tobytes()
 
 
 _current: Streams | None = None

@@ -87,16 +87,19 @@ def closure_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> t
 def forward_backward(state: State, micro_batches: list[MicroBatch]) -> Tensor:
     """Add up the gradients of the micro-batches; returns the loss of all of them together, detached."""
     total: Tensor | None = None
-    for inputs, targets, share in micro_batches:
-        with state.autocast():
-            outputs = state.model(inputs)
-            loss = state.criterion(outputs, targets)
-        if share != 1.0:
-            loss = loss * share
+    for number, (inputs, targets, share) in enumerate(micro_batches):
+        loss = state.passes.replayed(inputs, targets, share, first=number == 0)
+        if loss is None:
+            with state.autocast():
+                outputs = state.model(inputs)
+                loss = state.criterion(outputs, targets)
+            if share != 1.0:
+                loss = loss * share
+            state.optimizer.scale(loss).backward()
+            loss = loss.detach()
         if state.checks_every_loss and not math.isfinite(value := loss.item()):
             raise Diverged(state.step + 1, value, state.epoch, state.optimizer.learning_rates())
-        state.optimizer.scale(loss).backward()
-        total = loss.detach() if total is None else total + loss.detach()
+        total = loss if total is None else total + loss
     assert total is not None
     return total
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from optrun.components.data import Data
+from optrun.training.passes import Passes
 from optrun.training.precision import Placement
 from optrun.training.progress import Progress
 from optrun.training.randomness import Generators
@@ -58,9 +59,12 @@ class State:
     """Training examples seen."""
 
     checks_every_loss: bool = field(init=False)
+    passes: Passes = field(init=False)
+    """Forward and backward passes that have been recorded."""
 
     def __post_init__(self) -> None:
         self.checks_every_loss = self.place.device.type == "cpu"
+        self.passes = Passes(self)
 
     def train(self) -> None:
         """Model and optimizer into training mode."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class Stepper:
         flat = [not apart and scaler is None and can_be_flat(optimizer) for optimizer in self.optimizers]
         self._flats = [Flat(optimizer) if can else None for optimizer, can in zip(self.optimizers, flat)]
         self._steps = [bare_step(optimizer) for optimizer in self.optimizers]
+        self.arrangement = 0
+        """Another number when gradients are in other places."""
         self._arrange()
         self._taken = 0
         if scaler is not None:
@@ -54,8 +57,10 @@ class Stepper:
 
     def _arrange(self) -> None:
         """What is flat and what is not."""
+        self.arrangement += 1
         in_flats = {id(p) for flat in self._flats if flat for vector in flat.vectors for p in vector.parameters}
-        self._apart = [p for p in self.parameters if id(p) not in in_flats]
+        self._is_apart = [id(p) not in in_flats for p in self.parameters]
+        self._apart = list(itertools.compress(self.parameters, self._is_apart))
         self._vectors = [vector.gradients for flat in self._flats if flat for vector in flat.vectors]
 
     def zero_grad(self) -> None:
@@ -65,6 +70,29 @@ class Stepper:
                 flat.zero_grad()
         for parameter in self._apart:
             parameter.grad = None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every gradient lies in the same place in every step."""
+        return not self._apart
+
+    def vectors(self) -> list[Tensor]:
+        """The gradients of what is flat: all of them lie in these, in every step."""
+        return list(self._vectors)
+
+    def add_gradients(self, found: Sequence[Tensor], *, first: bool) -> list[Tensor]:
+        """Do with the gradients of the parameters what `backward` does in a step that has begun, but return those that
+        would become the `.grad` of their parameters."""
+        given = list(zip(self.parameters, found, self._is_apart))
+        places = {p.grad: gradient for p, gradient, is_apart in given if not is_apart and p.grad is not None}
+        if places:
+            (torch._foreach_copy_ if first else torch._foreach_add_)(list(places), list(places.values()))
+        return [_laid_out_like(p, gradient) for p, gradient, is_apart in given if is_apart]
+
+    def set_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Those that `add_gradients` has returned."""
+        for parameter, gradient in zip(self._apart, gradients):
+            parameter.grad = gradient
 
     def scale(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
@@ -131,6 +159,13 @@ class Stepper:
 
     def _count(self, *_: Any) -> None:
         self._taken += 1
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """As autograd lays out what becomes `.grad` (torch/csrc/autograd/utils/grad_layout_contract.h)."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def bare_step(optimizer: Optimizer) -> Callable[[], Any]:

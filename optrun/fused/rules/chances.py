@@ -22,8 +22,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
     if p == 1:
         return NotImplemented
     noise = torch.empty_like(x, memory_format=torch.contiguous_format).as_subclass(Tensor)
-    for generator, who in streams().each():
-        drawn = noise[int(who[0])].bernoulli_(1 - p, generator=generator)
+    for generator, first, who in streams().each():
+        drawn = noise[first].bernoulli_(1 - p, generator=generator)
         if len(who) > 1:
             noise.index_copy_(0, who, drawn.expand(len(who), *drawn.shape))
     noise.div_(1 - p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from optrun.fused.softmax import softmax_for
 from optrun.fused.tensor import is_stacked, physical, rule, stacked
+from optrun.training.tape import decided, opaque
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -23,7 +25,7 @@ class _CrossEntropy(torch.autograd.Function):
         logarithms = softmax.forward(scores)
         ctx.save_for_backward(logarithms, targets)
         ctx.mean = mean
-        total = -summed_like_nll(softmax.pick(logarithms, targets))
+        total = -opaque(summed_like_nll, softmax.pick(logarithms, targets))
         return total / targets.shape[1] if mean else total
 
     @staticmethod
@@ -70,10 +72,16 @@ def cross_entropy(
     special = weight is not None or size_average is not None or reduce is not None or label_smoothing
     if special or reduction not in ("mean", "sum") or not is_stacked(scores) or targets.dtype != torch.int64:
         return NotImplemented
-    if Tensor.dim(scores) != 3 or not Tensor.size(scores, 1) or bool((physical(targets) == ignore_index).any()):
+    if Tensor.dim(scores) != 3 or not Tensor.size(scores, 1):
+        return NotImplemented
+    if decided(functools.partial(_has, ignore_index), physical(targets)):
         return NotImplemented
     whose = physical(targets) if is_stacked(targets) else targets.expand(Tensor.size(scores, 0), -1)
     return stacked(_CrossEntropy.apply(physical(scores), whose, reduction == "mean"))
+
+
+def _has(value: int, targets: Tensor) -> bool:
+    return bool((targets == value).any())
 
 
 class _SquaredError(torch.autograd.Function):
