@@ -131,18 +131,18 @@ def _mattered(found: Comparison) -> Iterator[str]:
     """Which hyperparameter explains most of the differences between settings."""
     from optrun.comparisons.importance import importances
 
-    listed = [each for each in importances(found.points, found.mode) if each.points == len(found.points)]
-    alike: dict[tuple[float, int], list[str]] = {}  # keys that go together explain the same
+    listed = importances(found.points, found.mode)
+    alike: dict[tuple[float, float, int], list[str]] = {}  # keys that go together explain the same
     for each in listed:
-        alike.setdefault((each.share, each.levels), []).append(each.key)
+        alike.setdefault((each.share, each.by_chance, each.points), []).append(each.key)
     if len(found.points) < FEWEST_SETTINGS or len(alike) < 2:
         return
     names = Labels([{each.key: None for each in listed}]).names
-    chance = {(each.share, each.levels): each.by_chance for each in listed}
-    parts = [
-        f"{' with '.join(names[key] for key in keys)} {share[0]:.0%} (by chance {chance[share]:.0%})"
-        for share, keys in alike.items()
-    ]
+    most = max(each.points for each in listed)
+    parts = []
+    for (share, by_chance, points), keys in alike.items():
+        which = "" if points == most else f", of the {points} that have it"
+        parts.append(f"{' with '.join(names[key] for key in keys)} {share:.0%} (by chance {by_chance:.0%}{which})")
     settings = len(found.points)
     yield f"of the differences between {settings} settings, in ranks, each alone explains: {', '.join(parts[:4])}"
 
