@@ -14,7 +14,7 @@ from optrun.comparisons.outcomes import At, Outcome, Skipped, collect, judged
 from optrun.comparisons.plans import outside_the_plan
 from optrun.comparisons.provenance import mixtures
 from optrun.comparisons.sentences import conclusion, notes
-from optrun.comparisons.statistics import Mode
+from optrun.comparisons.statistics import Mode, ranking
 from optrun.config.labels import brief, counted
 from optrun.errors import NoRunsYet, NotARun, UsageError
 
@@ -72,7 +72,7 @@ def compare(
         skipped=(*skipped, *unplanned, *without, *repeated),
         notes=(*said, *_on_rest(shown, ranked)),
         conclusion=conclusion(ranked),
-        points=tuple(points),
+        points=tuple(points[index] for index in ranking([point.values for point in points], way)),
         unsettled=sum(outcome.status == "running" for outcome in outcomes),
     )
 
