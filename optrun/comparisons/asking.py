@@ -115,7 +115,12 @@ def _on_rest(shown: Sequence[Compared], ranked: Sequence[Compared]) -> list[str]
 
 def _on_data(outcomes: Sequence[Outcome]) -> list[str]:
     names = sorted({brief(outcome.settings.get("dataset.name")) for outcome in outcomes})
-    return [f"the runs are on {len(names)} data sets ({', '.join(names[:5])})"] if len(names) > 1 else []
+    if len(names) < 2:
+        return []
+    several = f"the runs are on {len(names)} data sets ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+    return [
+        f"{several}, which are not equally hard: a difference may be the data's; --where dataset={names[0]} keeps one"
+    ]
 
 
 def _on_times(outcomes: Sequence[Outcome], metric: str) -> list[str]:
