@@ -8,6 +8,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import optrun
+from optrun.cli.compare_table import screen
 from optrun.comparisons.answers import as_json
 from optrun.comparisons.bands import band
 from optrun.comparisons.comparison import Compared, Comparison
@@ -233,6 +235,31 @@ def test_importance_is_kruskals_h_and_sensitivity_takes_the_best(values: Sequenc
     for response in document["sensitivity"]:
         for spot in response["values"]:
             assert spot["mean"] == values[grid.index((response["optimizer"], spot["value"]))]
+
+
+def test_what_only_some_settings_have_is_judged_among_these_unless_it_goes_along_with_another(tmp_path: Path) -> None:
+    """`momentum` is one more thing that SGD was tried with; each `max_lr` is its optimizer once more."""
+    optimizers: list[dict[str, Any]] = [{"name": "SGD", "momentum": 0.0}, {"name": "Adam"}, {"name": "RMSprop"}]
+    largest = {"SGD": 0.1, "Adam": 0.01, "RMSprop": 0.001}
+    grid = [
+        ({**optimizer, "lr": lr}, {"name": "CyclicLR", "base_lr": 1e-5, "max_lr": largest[optimizer["name"]]})
+        for optimizer, lr in itertools.product(optimizers, RATES[:2])
+    ]
+    optimizers.append({"name": "SGD", "momentum": 0.9})
+    grid += [({**optimizer, "lr": lr}, None) for optimizer, lr in itertools.product(optimizers, RATES)]
+    for number, (optimizer, scheduler) in enumerate(grid):
+        value = optimizer.get("momentum", 0.5) + number / 1000
+        write_run(tmp_path / f"r-{number}", [value], config={"optimizer": optimizer, "scheduler": scheduler})
+    found = optrun.compare(tmp_path)
+    having = [each.outcomes[0] for each in found.points if "optimizer.momentum" in each.outcomes[0].settings]
+    samples = [[o.value for o in having if o.settings["optimizer.momentum"] == m] for m in (0.0, 0.9)]
+    document = {each["key"]: each for each in as_json(found)["importance"]}
+    assert set(document) == {"optimizer.name", "optimizer.lr", "optimizer.momentum", "scheduler.name"}
+    momentum = document["optimizer.momentum"]
+    assert momentum["n"] == len(having) == 10
+    assert same(momentum["share"], stats.kruskal(*samples).statistic / 9)
+    [sentence] = [part for part in map(str, screen(found, None, plot=False, width=200)) if "alone explains" in part]
+    assert f"momentum {momentum['share']:.0%} (by chance 11%, of the 10 that have it)" in sentence
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

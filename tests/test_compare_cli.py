@@ -185,6 +185,10 @@ def test_latex_escapes_what_it_must(runs: Path, capsys: pytest.CaptureFixture[st
         (["--metric", "val/acc"], "no run has val/acc; did you mean val/accuracy?"),
         (["--metric", "val/zeal"], "no run has val/zeal; there is grad_norm, lr, train/loss, val/accuracy or val/loss"),
         (["--metric", "val/f1"], "no run has val/f1; there is grad_norm, lr, train/loss, val/accuracy or val/loss"),
+        (
+            ["--metric", "target.step"],
+            "no run has target.step; there is grad_norm, lr, train/loss, val/accuracy or val/",
+        ),
         (["--mode", "up"], "the mode is min or max, not up"),
         (["--at", "first"], "at is best or last, not first"),
         (["nowhere"], "nowhere"),

@@ -234,6 +234,30 @@ def test_runs_of_other_code_or_other_data_are_no_seeds_of_one_setting(tmp_path: 
     assert found.groups[0].n == 6
 
 
+def test_groups_on_other_data_sets_are_said_to_be(tmp_path: Path) -> None:
+    for name in ("digits", "wine"):
+        write_run(tmp_path / name, [0.5], config={"dataset": {"name": name, "batch_size": 64}})
+    [note] = [each for each in optrun.compare(tmp_path).notes if "data sets" in each]
+    assert note == (
+        "the runs are on 2 data sets (digits, wine), which are not equally hard: a difference may be the data's; "
+        "--where dataset=digits keeps one"
+    )
+    assert not any("data sets" in each for each in optrun.compare(tmp_path, where={"dataset": "digits"}).notes)
+
+
+def test_times_that_are_common_to_several_runs_are_said_to_be(tmp_path: Path) -> None:
+    for seed in range(4):
+        engine = "fused" if seed < 3 else "loop"
+        write_run(tmp_path / f"r-{seed}", [0.5 + seed / 100], seed=seed, summary={"engine": engine})
+    common = "trained as one with others (fused), and times are common to these: they tell nothing of one setting"
+    assert any(f"3 of 4 runs were {common}" in note for note in optrun.compare(tmp_path).notes)
+    fused = {"where": {"seed": 0}}
+    assert not any(common in note for note in optrun.compare(tmp_path, **fused).notes)
+    assert any(
+        f"1 of 1 run was {common}" in note for note in optrun.compare(tmp_path, metric="train_time", **fused).notes
+    )
+
+
 def test_groups_of_other_code_are_said_to_be(tmp_path: Path) -> None:
     for seed in range(6):
         path = write_run(tmp_path / f"r-{seed}", [0.5 + seed / 100], seed=seed, config={"optimizer.lr": 1 + seed // 3})

@@ -11,10 +11,12 @@ from typing import Any
 import matplotlib
 import pytest
 from comparing import write_run
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 import optrun
+from optrun.comparisons import Comparison
 from optrun.comparisons.figures import pictures, save
 from optrun.comparisons.figures.labels import short_labels
 from optrun.comparisons.figures.paper import page
@@ -134,6 +136,83 @@ def test_a_learning_rate_that_is_far_away_does_not_stretch_the_axis(tmp_path: Pa
             picture.draw(ax)
             assert max(*ax.get_xlim(), *(ax.get_ylim() if picture.key == "rates" else [])) < 100
             assert picture.key == "rates" or "1e30 →" in {text.get_text() for text in ax.texts}
+
+
+def drawn(found: Comparison) -> dict[str, tuple[str, Axes]]:
+    """Titles and axes of the pictures, by their keys."""
+    axes = {}
+    for picture in pictures(found):
+        ax = Figure().subplots()
+        picture.draw(ax)
+        axes[picture.key] = picture.title, ax
+    return axes
+
+
+def words(ax: Axes) -> set[str]:
+    return {text.get_text() for text in (*ax.texts, *ax.get_yticklabels())}
+
+
+def test_rates_that_are_far_away_share_a_mark(tmp_path: Path) -> None:
+    for number, rate in enumerate((0.1, 1.0, 1e-20, 1e20, 1e25, 1e30)):
+        status = "completed" if rate in (0.1, 1.0) else "diverged"
+        write_run(tmp_path / f"r-{number}", [0.5], status=status, config={"optimizer.lr": rate})
+    _, ax = drawn(optrun.compare(tmp_path))["sensitivity-optimizer-lr"]
+    assert words(ax) >= {"← 1e-20", "1e20 … 1e30 →"}
+    assert len(ax.texts) == 2
+
+
+@pytest.mark.parametrize(("mode", "edge"), [("max", 0), ("min", 1)])
+def test_the_ranking_shows_runs_without_a_value_at_its_worse_edge(tmp_path: Path, mode: str, edge: int) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"good-{seed}", [0.5 + 0.01 * seed], seed=seed)
+        few, never = ("diverged" if seed == 0 else "completed"), ("diverged" if seed else "failed")
+        write_run(tmp_path / f"few-{seed}", [0.4], seed=seed, status=few, config={"optimizer.lr": 1})
+        write_run(tmp_path / f"never-{seed}", [0.4], seed=seed, status=never, config={"optimizer.lr": 10})
+    _, ax = drawn(optrun.compare(tmp_path, mode=mode))["ranking"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "lr 0.1", "lr 1 (1 diverged)", "lr 10 (2 diverged, 1 failed)",
+    ]  # fmt: skip
+    crosses = [line for line in ax.lines if line.get_marker() == "x"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in crosses] == [(edge, 1), (edge, 2)]
+
+
+def test_a_title_says_how_many_are_drawn_and_these_are_the_best(tmp_path: Path) -> None:
+    names = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"]
+    for number, (name, rate) in enumerate(itertools.product(names, (0.01, 0.1, 1.0))):
+        config = {"optimizer": {"name": name, "lr": rate}}
+        write_run(tmp_path / f"r-{number}", [0.01 * number, 0.02 * number], config=config)
+    found = optrun.compare(tmp_path)
+    titles = {key: title for key, (title, _) in drawn(found).items()}
+    assert titles["ranking"] == "val/accuracy, the best 20 of 27 groups"
+    assert titles["curve-0"] == "val/accuracy, the best 7 of 27 groups"
+    assert titles["sensitivity-optimizer-lr"] == "val/accuracy against optimizer.lr, the best 7 of 9 optimizers"
+    assert titles["best-of-k"] == "expected best val/accuracy of k settings, the best 7 of 9 optimizers"
+    for picture in pictures(found):
+        if picture.key in ("sensitivity-optimizer-lr", "best-of-k"):
+            assert list(picture.series) == names[:1:-1]
+    title, ax = drawn(optrun.compare(tmp_path, baseline="SGD, lr 0.01"))["ranking"]
+    assert title == "val/accuracy, the best 20 of 27 groups and the baseline"
+    assert "SGD, lr 0.01" in words(ax)
+
+
+def test_a_setting_that_only_one_optimizer_has_is_an_axis_where_it_tells_settings_apart(tmp_path: Path) -> None:
+    optimizers = [{"name": "SGD", "lr": rate, "momentum": m} for rate in (0.1, 1.0) for m in (0.0, 0.9)]
+    optimizers += [{"name": "Adam", "lr": rate, "betas": [0.9, 0.999]} for rate in (0.1, 1.0)]
+    for number, optimizer in enumerate(optimizers):
+        write_run(tmp_path / f"r-{number}", [0.1 * number], config={"optimizer": optimizer})
+    _, ax = drawn(optrun.compare(tmp_path))["parallel"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["optimizer", "lr", "momentum", "val/accuracy"]
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts if 2 < text.get_position()[0] < 3}
+    assert heights == {"–": 0.0, "0": 0.5, "0.9": 1.0}
+
+
+def test_learning_rates_are_of_a_run_that_has_them(tmp_path: Path) -> None:
+    for seed in range(2):
+        path = write_run(tmp_path / f"r-{seed}", [0.1, 0.2], seed=seed, status="completed" if seed else "failed")
+        row = '{"step": %d, "epoch": 0, "time": 0.1, "lr": %s, "val/accuracy": 0.5}\n'
+        (path / "metrics.jsonl").write_text(row % (10, 0.2) + row % (20, 0.1) if seed else "")
+    _, ax = drawn(optrun.compare(tmp_path))["rates"]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.2, 0.1]]
 
 
 def test_without_results_there_is_nothing_to_draw(tmp_path: Path) -> None:

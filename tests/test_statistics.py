@@ -417,6 +417,10 @@ def test_few_seeds_are_said_to_be_few() -> None:
         "every group has only 3 seeds: at that number a difference has to be about 3.1 standard deviations large to be "
         "told 4 times out of 5"
     ]
+    assert few_seeds([4, 3, 5, 4], 1) == [
+        "3 groups have only 3 to 4 seeds: with 3 a difference has to be about 3.1 standard deviations large to be told "
+        "4 times out of 5"
+    ]
     assert few_seeds([2, 5, 1], 10, paired=True) == [
         f"1 group has {lone} it is not tested",
         "1 group has only 2 seeds: at that number a difference has to be about 115 standard deviations of the "

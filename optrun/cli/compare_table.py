@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optrun.cli.compare_cells import Column, columns, group_column
 from optrun.cli.output import visible
-from optrun.comparisons.wording import taken
+from optrun.comparisons.wording import best_of, taken
 from optrun.config.labels import Labels, counted
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from optrun.comparisons import Compared, Comparison, Skipped
     from optrun.comparisons.targets import Target
-    from optrun.pictures.panel import Panel
+    from optrun.pictures.panel import Curve, Panel
 
 __all__ = ["screen", "skipped_lines"]
 
@@ -131,18 +131,18 @@ def _mattered(found: Comparison) -> Iterator[str]:
     """Which hyperparameter explains most of the differences between settings."""
     from optrun.comparisons.importance import importances
 
-    listed = [each for each in importances(found.points, found.mode) if each.points == len(found.points)]
-    alike: dict[tuple[float, int], list[str]] = {}  # keys that go together explain the same
+    listed = importances(found.points, found.mode)
+    alike: dict[tuple[float, float, int], list[str]] = {}  # keys that go together explain the same
     for each in listed:
-        alike.setdefault((each.share, each.levels), []).append(each.key)
+        alike.setdefault((each.share, each.by_chance, each.points), []).append(each.key)
     if len(found.points) < FEWEST_SETTINGS or len(alike) < 2:
         return
     names = Labels([{each.key: None for each in listed}]).names
-    chance = {(each.share, each.levels): each.by_chance for each in listed}
-    parts = [
-        f"{' with '.join(names[key] for key in keys)} {share[0]:.0%} (by chance {chance[share]:.0%})"
-        for share, keys in alike.items()
-    ]
+    most = max(each.points for each in listed)
+    parts = []
+    for (share, by_chance, points), keys in alike.items():
+        which = "" if points == most else f", of the {points} that have it"
+        parts.append(f"{' with '.join(names[key] for key in keys)} {share:.0%} (by chance {by_chance:.0%}{which})")
     settings = len(found.points)
     yield f"of the differences between {settings} settings, in ranks, each alone explains: {', '.join(parts[:4])}"
 
@@ -167,12 +167,12 @@ def panels(found: Comparison) -> list[Panel]:
     from optrun.pictures.panel import Curve, Panel, log_helps
 
     drawn = []
-    counted = [each for each in found.groups if each.n + each.diverged]
-    bands = [(each.group.label, band(each.group, found.metric)) for each in counted[:MOST_DRAWN]]
+    with_results = [each for each in found.groups if each.results]
+    bands = [(each.group.label, band(each.group, found.metric)) for each in with_results[:MOST_DRAWN]]
     curves = [Curve(label, its.xs, its.mean, pointed=len(its.xs) < 30) for label, its in bands if its.xs]
     if curves:
-        few = f", the best {len(curves)} groups" if len(counted) > len(curves) else ""
-        drawn.append(Panel(f"{found.metric}{few}", curves, log_y=log_helps(curves)))
+        title = f"{found.metric}{best_of(len(curves), len(found.groups), 'group')}"
+        drawn.append(Panel(title, curves, log_y=log_helps(curves)))
     return [*drawn, *_sensitivities(found), *_budgets(found)]
 
 
@@ -189,7 +189,8 @@ def _sensitivities(found: Comparison) -> Iterator[Panel]:
     for key, curves in by_key.items():
         xs = [x for curve in curves for x in curve.xs]
         wide = min(xs) > 0 and max(xs) >= 10 * min(xs)
-        yield Panel(f"{found.metric} against {key}", curves, x_name=key.rpartition(".")[2], log_x=wide)
+        shown, title = _most_drawn(f"{found.metric} against {key}", curves)
+        yield Panel(title, shown, x_name=key.rpartition(".")[2], log_x=wide)
 
 
 def _budgets(found: Comparison) -> Iterator[Panel]:
@@ -202,4 +203,11 @@ def _budgets(found: Comparison) -> Iterator[Panel]:
         if len(known) > 1:
             curves.append(Curve(series, [each.k for each in known], [each.mean for each in known], pointed=True))
     if curves:
-        yield Panel(f"expected best {found.metric} of k settings", curves, x_name="k")
+        shown, title = _most_drawn(f"expected best {found.metric} of k settings", curves)
+        yield Panel(title, shown, x_name="k")
+
+
+def _most_drawn(title: str, curves: Sequence[Curve]) -> tuple[Sequence[Curve], str]:
+    """The curves of the best optimizers, and a title that says so."""
+    shown = curves[:MOST_DRAWN]
+    return shown, title + best_of(len(shown), len(curves), "optimizer")

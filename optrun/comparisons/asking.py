@@ -10,11 +10,11 @@ from optrun.comparisons.choosing import baseline_of, direction, kept, key_of, tu
 from optrun.comparisons.comparison import Compared, Comparison, compared, reference_of
 from optrun.comparisons.defaults import with_defaults
 from optrun.comparisons.grouping import Group, labelled, merged, points_of
-from optrun.comparisons.outcomes import At, Outcome, Skipped, collect, judged
+from optrun.comparisons.outcomes import TIMES, At, Outcome, Skipped, collect, judged
 from optrun.comparisons.plans import outside_the_plan
 from optrun.comparisons.provenance import mixtures
 from optrun.comparisons.sentences import conclusion, notes
-from optrun.comparisons.statistics import Mode
+from optrun.comparisons.statistics import Mode, ranking
 from optrun.config.labels import brief, counted
 from optrun.errors import NoRunsYet, NotARun, UsageError
 
@@ -63,16 +63,16 @@ def compare(
     reference = baseline_of(groups, str(baseline) if isinstance(baseline, Path) else baseline)
     ranked, standing = compared(groups, way, reference)
     shown = _best(ranked, top)
-    said = [*notes(ranked, standing, keys, tuned_on[0]), *mixtures(groups), *_on_data(outcomes), *_on_plans(unplanned)]
+    said = [*notes(ranked, standing, keys, tuned_on[0]), *mixtures(groups), *_on_data(outcomes)]
     return Comparison(
         metric=judge,
         mode=way,
         at=at,
         groups=tuple(shown),
         skipped=(*skipped, *unplanned, *without, *repeated),
-        notes=(*said, *_on_rest(shown, ranked)),
+        notes=(*said, *_on_times(outcomes, judge), *_on_plans(unplanned), *_on_rest(shown, ranked)),
         conclusion=conclusion(ranked),
-        points=tuple(points),
+        points=tuple(points[index] for index in ranking([point.values for point in points], way)),
         unsettled=sum(outcome.status == "running" for outcome in outcomes),
     )
 
@@ -115,7 +115,22 @@ def _on_rest(shown: Sequence[Compared], ranked: Sequence[Compared]) -> list[str]
 
 def _on_data(outcomes: Sequence[Outcome]) -> list[str]:
     names = sorted({brief(outcome.settings.get("dataset.name")) for outcome in outcomes})
-    return [f"the runs are on {len(names)} data sets ({', '.join(names[:5])})"] if len(names) > 1 else []
+    if len(names) < 2:
+        return []
+    several = f"the runs are on {len(names)} data sets ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+    return [
+        f"{several}, which are not equally hard: a difference may be the data's; --where dataset={names[0]} keeps one"
+    ]
+
+
+def _on_times(outcomes: Sequence[Outcome], metric: str) -> list[str]:
+    """Said where times of runs that were trained as one stand beside others, or are what is compared."""
+    ended = [outcome.summary.get("engine") for outcome in outcomes if outcome.counts]
+    fused = ended.count("fused")
+    if not fused or (fused == len(ended) and metric not in TIMES):
+        return []
+    which = f"{fused:,} of {counted(len(ended), 'run')} {'was' if fused == 1 else 'were'} trained as one with others"
+    return [f"{which} (fused), and times are common to these: they tell nothing of one setting against another"]
 
 
 def _on_plans(unplanned: Sequence[Skipped]) -> list[str]:

@@ -84,7 +84,7 @@ def unknown_metric(metric: str, outcomes: Sequence[Outcome]) -> UsageError:
     if problem is not None:
         return UsageError(f"no run has {metric}; {problem}")
     names = known_metrics(outcomes)
-    close = near(metric, [*names, *FIGURES])
+    close = near(metric, [*names, *([] if metric in FIGURES else FIGURES)])
     meant = f"did you mean {either(close)}?" if close else f"there is {either(names)}" if names else "there is none"
     return UsageError(f"no run has {metric}; {meant}")
 

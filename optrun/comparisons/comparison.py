@@ -88,7 +88,7 @@ class Comparison:
     conclusion: str = ""
     """What came of it, in one sentence; of all groups, also of those that `top` leaves out."""
     points: tuple[Group, ...] = ()
-    """All settings before any were merged or left out by `top`."""
+    """All settings before any were merged or left out by `top`, best first."""
     unsettled: int = 0
     """Runs that are still running."""
 

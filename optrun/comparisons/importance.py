@@ -46,16 +46,26 @@ class Importance:
 def importances(points: Sequence[Group], mode: Mode) -> list[Importance]:
     """Every key that varies, the one that explains most beyond chance first.
 
-    A key that only some components have is judged among the settings that have it. Keys with a different value in every
-    setting explain everything and mean nothing, and are left out; so are those with fewer than three settings.
+    A key that only some components have is judged among the settings that have it, unless it says no more of them than
+    a key that all have: where each optimizer has a `base_lr` of its own, that is the optimizer again. Keys with a
+    different value in every setting explain everything and mean nothing, and are left out; so are those with fewer than
+    three settings.
     """
     judged = [(point, value) for point in points if (value := _worth(point, mode)) is not None]
+    keys = varied([point for point, _ in judged])
+    known = [point.outcomes[0].settings for point, _ in judged]
+    every = [{key: same(settings[key]) for key in keys if key in settings} for settings in known]
+    shared = [key for key in keys if all(key in its for its in every)]
     found = []
-    for key in varied([point for point, _ in judged]):
-        having = [(point, value) for point, value in judged if key in point.outcomes[0].settings]
-        levels = [same(point.outcomes[0].settings[key]) for point, _ in having]
+    for key in keys:
+        having = [(its, value) for its, (_, value) in zip(every, judged) if key in its]
+        levels = [its[key] for its, _ in having]
         count = len(set(levels))
-        if 1 < count < len(having):
+        borrowed = key not in shared and any(
+            len({its[other] for its, _ in having}) == count == len({(its[other], its[key]) for its, _ in having})
+            for other in shared
+        )
+        if 1 < count < len(having) and not borrowed:
             share = share_explained(levels, [value for _, value in having])
             if not math.isnan(share):
                 found.append(Importance(key, share, (count - 1) / (len(having) - 1), count, len(having)))

@@ -15,7 +15,7 @@ from optrun.comparisons.settings import Flat, SettingsReader
 from optrun.runs import finding
 from optrun.runs.reader import Run
 
-__all__ = ["FIGURES", "At", "Outcome", "Skipped", "collect", "judged"]
+__all__ = ["FIGURES", "TIMES", "At", "Outcome", "Skipped", "collect", "judged"]
 
 At = Literal["best", "last"]
 
@@ -150,6 +150,9 @@ FIGURES: Mapping[str, Literal["min", "max"]] = {
 }
 """Figures of summary.json that runs can be compared by as well, and which way is better."""
 
+
+TIMES = ("train_time", "wall_time", "samples_per_second", "target.time")
+"""Those that a clock measured."""
 
 _TARGETS = ("target.step", "target.time")
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from optrun.comparisons.comparison import Compared, Comparison
 from optrun.comparisons.outcomes import FIGURES
+from optrun.config.labels import counted
 
 __all__ = [
     "NONE",
     "alike",
+    "best_of",
     "between",
     "difference",
     "difference_interval",
@@ -59,6 +61,11 @@ def taken(found: Comparison) -> str:
     if found.metric.startswith("test/"):
         return "evaluation at the end"
     return f"{found.at} evaluation" if found.metric.startswith("val/") else f"{found.at} row"
+
+
+def best_of(shown: int, of: int, noun: str) -> str:
+    """What a title adds where not all are shown: `, the best 7 of 33 groups`."""
+    return "" if shown == of else f", the best {f'{shown} ' if shown > 1 else ''}of {counted(of, noun)}"
 
 
 def mean(each: Compared) -> str:

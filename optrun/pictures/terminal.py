@@ -89,7 +89,7 @@ class Chart:
         panel = self.panel
         series = [curve.points(log_x=panel.log_x, log_y=panel.log_y) for curve in panel.curves]
         if not any(series):
-            yield [Segment(legible(panel.title), Style(bold=True)), Segment("  no finite values to draw")]
+            yield [Segment(legible(panel.title, width), Style(bold=True)), Segment("  no finite values to draw")]
             return
         every = [point for points in series for point in points]
         y_axis, height = self._y_axis([y for _, y in every])
@@ -141,8 +141,8 @@ class Chart:
 
     def _heading(self, width: int, stands_for: Sequence[float]) -> Iterator[list[Segment]]:
         """The title and, if there is more than one curve, which is which."""
-        heading = [Segment(legible(self.panel.title), Style(bold=True))]
-        used = len(self.panel.title)
+        title = legible(self.panel.title, width)
+        heading, used = [Segment(title, Style(bold=True))], len(title)
         for index, (curve, count) in enumerate(zip(self.panel.curves, stands_for)):
             label = legible(curve.label) + (f" (means of {count:.0f} rows)" if count > 1 else "")
             if label == self.panel.title:

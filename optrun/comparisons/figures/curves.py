@@ -10,6 +10,7 @@ from optrun.comparisons.bands import Band, band, bands_over
 from optrun.comparisons.comparison import Compared, Comparison
 from optrun.comparisons.figures.labels import short_labels
 from optrun.comparisons.figures.picture import MOST_SERIES, Picture, colour, tag
+from optrun.comparisons.wording import best_of
 from optrun.pictures.panel import Curve, log_helps
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def curve(found: Comparison, metric: str, key: str) -> Picture | None:
     ranges = "Mean over seeds, between the lowest and the highest run" if _has_range(bands) else "One run each"
     return Picture(
         key=key,
-        title=metric,
-        caption=f"{ranges}{_of(found, groups)}.",
+        title=f"{metric}{_of(found, groups)}",
+        caption=f"{ranges}.",
         draw=lambda ax: _draw_bands(ax, bands, log=log_helps(curves)),
         series=short_labels(groups),
     )
@@ -55,8 +56,7 @@ def _best(found: Comparison) -> list[Compared]:
 
 
 def _of(found: Comparison, shown: Sequence[Compared]) -> str:
-    best = "the best" if len(shown) == 1 else f"the best {len(shown)}"
-    return f"; {best} of {len(found.groups)} groups" if len(found.groups) > len(shown) else ""
+    return best_of(len(shown), len(found.groups), "group")
 
 
 def _has_range(bands: Sequence[Band]) -> bool:
@@ -120,15 +120,16 @@ def _thinned(its: Band) -> Band:
 def rates(found: Comparison) -> Picture | None:
     """The learning rate of each step; None where all groups keep it as it is."""
     groups = _best(found)
-    bands = [_thinned(bands_over([each.group.outcomes[0].history.curve("lr")])) for each in groups]
+    firsts = [next(outcome for outcome in each.group.outcomes if outcome.counts) for each in groups]
+    bands = [_thinned(bands_over([first.history.curve("lr")])) for first in firsts]
     if not any(min(its.mean) < max(its.mean) for its in bands if its.xs):
         return None
     values = [value for its in bands for value in its.mean]
     wide = min(values) > 0 and max(values) > 30 * min(values)
     return Picture(
         key="rates",
-        title="learning rate",
-        caption=f"As the schedule set it, in the first seed of each group{_of(found, groups)}.",
+        title=f"learning rate{_of(found, groups)}",
+        caption="As the schedule set it, in the first seed of each group.",
         draw=lambda ax: _draw_rates(ax, bands, log=wide),
         series=short_labels(groups),
     )

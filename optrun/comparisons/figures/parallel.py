@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optrun.comparisons.comparison import Comparison
+from optrun.comparisons.figures.labels import telling
 from optrun.comparisons.figures.picture import INK, Picture, colour, plain
 from optrun.comparisons.grouping import differing
 from optrun.comparisons.statistics import summary
+from optrun.comparisons.wording import NONE
 from optrun.config.labels import Labels, brief
 
 if TYPE_CHECKING:
@@ -38,13 +40,13 @@ def parallel(found: Comparison) -> Picture | None:
     valued = [(point, summary(point.values, found.mode).mean) for point in found.points]
     known = [(point, mean) for point, mean in valued if mean is not None][:MOST]
     every = [point.outcomes[0].settings for point, _ in known]
-    keys = [key for key in differing(every) if all(key in its for its in every)][:MOST_AXES]
+    keys = _axes(every)
     if len(known) < FEWEST or len(keys) < 2:
         return None
-    settings = [{key: its[key] for key in keys} for its in every]
+    settings = [{key: its[key] for key in keys if key in its} for its in every]
     labels = Labels(settings)
-    scales = [_scale(labels, key, [its[key] for its in settings]) for key in keys]
-    lines = [[scale.places[labels.value(key, its[key])] for key, scale in zip(keys, scales)] for its in settings]
+    scales = [_scale(labels, key, settings) for key in keys]
+    lines = [[scale.places[_shown(labels, key, its)] for key, scale in zip(keys, scales)] for its in settings]
     means = [mean for _, mean in known]
     wide = Picture(
         key="parallel",
@@ -59,12 +61,26 @@ def parallel(found: Comparison) -> Picture | None:
     return replace(wide, narrow=replace(wide, key="parallel-narrow", size=(width, 3.2)))
 
 
-def _scale(labels: Labels, key: str, values: Sequence[Any]) -> Scale:
+def _axes(every: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that all have and in which some differ; of those that only some have, such as the momentum of SGD, the
+    ones that it takes to tell the settings apart."""
+    needed = telling(every)
+    return [key for key in differing(every) if key in needed or all(key in its for its in every)][:MOST_AXES]
+
+
+def _shown(labels: Labels, key: str, settings: Mapping[str, Any]) -> str:
+    return labels.value(key, settings[key]) if key in settings else NONE
+
+
+def _scale(labels: Labels, key: str, settings: Sequence[Mapping[str, Any]]) -> Scale:
     """The distinct values in their order, evenly: a learning rate of a grid is as far from the next as any other."""
-    distinct = {labels.value(key, value): value for value in values}
-    order = sorted(distinct)
-    if all(isinstance(value, int | float) or value is None for value in values):
-        order = sorted(distinct, key=lambda shown: (distinct[shown] is None, distinct[shown] or 0))
+    distinct = {_shown(labels, key, its): its.get(key) for its in settings}
+    numbers = all(isinstance(value, int | float) or value is None for value in distinct.values())
+
+    def order_of(shown: str) -> tuple[bool, bool, Any]:
+        return shown != NONE, distinct[shown] is None, (distinct[shown] or 0) if numbers else shown
+
+    order = sorted(distinct, key=order_of)
     gaps = max(len(order) - 1, 1)
     places = {shown: (index / gaps if len(order) > 1 else 0.5) for index, shown in enumerate(order)}
     return Scale(labels.names[key], places)

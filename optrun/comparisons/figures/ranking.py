@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from optrun.comparisons.comparison import Compared, Comparison
 from optrun.comparisons.figures.labels import short_labels
 from optrun.comparisons.figures.picture import INK, Picture, wrapped
+from optrun.comparisons.statistics import Mode
+from optrun.comparisons.wording import best_of, flags
 from optrun.pictures.figures import PALETTE
 
 if TYPE_CHECKING:
@@ -24,36 +26,38 @@ LONGEST = 44
 
 
 def ranking(found: Comparison) -> Picture | None:
-    """Means, 95 % intervals and single runs of the best groups; None without any."""
-    groups = [each for each in found.groups if each.mean is not None][:MOST]
-    if not groups:
+    """Means, 95 % intervals and runs of the best groups and the baseline; None where no run has a finite value."""
+    best = found.groups[:MOST]
+    groups = [*best, *(each for each in found.groups[MOST:] if each is found.reference)]
+    if all(each.mean is None for each in groups):
         return None
-    labels = [wrapped(label, LONGEST) for label in short_labels(groups)]
+    labels = [wrapped(_flagged(label, each), LONGEST) for label, each in zip(short_labels(groups), groups)]
     lines = sum(label.count("\n") + 1 for label in labels)
-    few = f" {_the_best(len(groups))} of {len(found.groups)} groups." if len(found.groups) > len(groups) else ""
     wide = Picture(
         key="ranking",
-        title=f"{found.metric}, best first",
+        title=f"{found.metric}{best_of(len(best), len(found.groups), 'group') or ', best first'}"
+        f"{' and the baseline' if len(groups) > len(best) else ''}",
         caption="Mean over seeds (dot), its 95 % interval (line) and each run (pale). Green is what the others are "
-        f"compared with, orange is worse, blue is better, grey is not distinguishable from it or not tested.{few}",
-        draw=lambda ax: _draw(ax, groups, labels),
+        "compared with, orange is worse, blue is better, grey is not distinguishable from it or not tested. A cross at "
+        "the edge: runs without a finite value.",
+        draw=lambda ax: _draw(ax, groups, labels, found.mode),
         size=(8.8, 0.8 + 0.1 * len(groups) + 0.14 * lines),
         wide=True,
     )
     narrow = replace(
         wide,
         key="ranking-narrow",
-        draw=lambda ax: _draw(ax, groups, labels, beside=False),
+        draw=lambda ax: _draw(ax, groups, labels, found.mode, beside=False),
         size=(3.4, 0.8 + 0.2 * len(groups) + 0.16 * lines),
     )
     return replace(wide, narrow=narrow)
 
 
-def _the_best(count: int) -> str:
-    return "The best" if count == 1 else f"The best {count}"
+def _flagged(label: str, each: Compared) -> str:
+    return f"{label} ({flags(each)})" if flags(each) else label
 
 
-def _draw(ax: Axes, groups: Sequence[Compared], labels: Sequence[str], *, beside: bool = True) -> None:
+def _draw(ax: Axes, groups: Sequence[Compared], labels: Sequence[str], mode: Mode, *, beside: bool = True) -> None:
     """Labels stand beside the axis, or each above its line."""
     for row, each in enumerate(groups):
         colour = STYLES.get(each.verdict, "#8a8a8a")
@@ -63,6 +67,8 @@ def _draw(ax: Axes, groups: Sequence[Compared], labels: Sequence[str], *, beside
             ax.plot(each.ci95, [row, row], "-", color=colour, linewidth=1.6)
         if each.mean is not None:
             ax.plot([each.mean], [row], "o", color=colour, markersize=5.5)
+        if None in each.values:
+            ax.plot([mode == "min"], [row], "x", color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
         if not beside:
             place = {"transform": ax.get_yaxis_transform(), "va": "bottom", "fontsize": 8.5}
             ax.text(0.01, row - 0.22, labels[row], **place)

@@ -11,6 +11,7 @@ from optrun.comparisons.comparison import Comparison
 from optrun.comparisons.figures.picture import INK, MOST_SERIES, Picture, colour, plain, tag
 from optrun.comparisons.importance import Importance, importances
 from optrun.comparisons.sensitivity import Response
+from optrun.comparisons.wording import best_of
 from optrun.config.labels import brief
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ def sensitivities(found: Comparison) -> list[Picture]:
     by_key: dict[str, list[Response]] = {}
     for response in responses(found):
         by_key.setdefault(response.key, []).append(response)
-    return [_sensitivity(found, key, its[:MOST_SERIES]) for key, its in by_key.items()]
+    return [_sensitivity(found, key, its) for key, its in by_key.items()]
 
 
-def _sensitivity(found: Comparison, key: str, its: Sequence[Response]) -> Picture:
+def _sensitivity(found: Comparison, key: str, every: Sequence[Response]) -> Picture:
+    its = every[:MOST_SERIES]
     return Picture(
         key=f"sensitivity-{key.replace('.', '-')}",
-        title=f"{found.metric} against {key}",
+        title=f"{found.metric} against {key}{best_of(len(its), len(every), 'optimizer')}",
         caption="At each value the best of the settings that have it, as a tuner of the others would find it: mean "
         "over seeds ± standard deviation. A cross at the edge: a run diverged.",
         draw=lambda ax: _draw_responses(ax, its, key, found.mode),
@@ -94,19 +96,25 @@ def _crosses(
     at, edge = ax.get_xaxis_transform(), 1.0 if at_top else 0.0
     within = [min(max(x, low), high) for x in lost]
     yield from ax.plot(within, [edge] * len(lost), "x", color=colour(number), transform=at, clip_on=False)
-    for x, place in zip(lost, within):
-        if x != place:
+    ends = (low, "left", "← {}", [x for x in lost if x < low]), (high, "right", "{} →", [x for x in lost if x > high])
+    for place, side, text, beyond in ends:
+        if beyond:
             yield ax.annotate(
-                f"{brief(x)} →" if x > high else f"← {brief(x)}",
+                text.format(_range(beyond)),
                 (place, edge),
                 xycoords=at,
                 xytext=(0, (-1 if at_top else 1) * (10 + 10 * number)),
                 textcoords="offset points",
-                ha="right" if x > high else "left",
+                ha=side,
                 va="center",
                 fontsize=7.5,
                 color=colour(number),
             )
+
+
+def _range(values: Sequence[float]) -> str:
+    """`1e20 … 1e30`, or the only one."""
+    return " … ".join(dict.fromkeys([brief(min(values)), brief(max(values))]))
 
 
 def best_of_k(found: Comparison) -> Picture | None:
@@ -117,7 +125,7 @@ def best_of_k(found: Comparison) -> Picture | None:
     shown = dict(list(by_optimizer.items())[:MOST_SERIES])
     return Picture(
         key="best-of-k",
-        title=f"expected best {found.metric} of k settings",
+        title=f"expected best {found.metric} of k settings{best_of(len(shown), len(by_optimizer), 'optimizer')}",
         caption="Of the settings that were tried, k drawn at random: the expected best of their means over seeds, "
         "between its quartiles (Tang et al. 2020). Where k of them could all have diverged nothing is drawn.",
         draw=lambda ax: _draw_budgets(ax, list(shown.values())),

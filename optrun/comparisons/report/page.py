@@ -76,12 +76,11 @@ def _opening(found: Comparison) -> Markup:
     what = f"the {taken(found)}" if taken(found) else found.metric
     way = "more" if found.mode == "max" else "less"
     runs = counted(sum(each.results for each in found.groups), "run")
-    conclusion = f"{found.conclusion[:1].upper()}{found.conclusion[1:]}."
     return element(
         "header",
         element("p", f"optrun compare · {runs}", class_="kicker"),
         element("h1", f"{found.metric}: {counted(len(found.groups), 'group')}"),
-        element("p", conclusion, class_="conclusion"),
+        element("p", f"{found.conclusion}.", class_="conclusion"),
         element("p", f"Compared is {what} of each run; {way} is better.", class_="how"),
         element("ul", *(element("li", f"{note[:1].upper()}{note[1:]}.") for note in found.notes))
         if found.notes

@@ -18,16 +18,18 @@ def few_seeds(n: Sequence[int], comparisons: int, *, paired: bool = False) -> li
         return []
     notes = []
     tested = [count for count in n if count > 1]
-    if few := list(n).count(1):
-        hence = "nothing can be tested" if not tested else "it is not tested" if few == 1 else "they are not tested"
-        notes.append(f"{_groups(few, len(n))} one seed only, which tells nothing of the spread over seeds: {hence}")
-    smallest = min(tested, default=_FEW)
-    if smallest < _FEW:
+    if lone := list(n).count(1):
+        hence = "nothing can be tested" if not tested else "it is not tested" if lone == 1 else "they are not tested"
+        notes.append(f"{_groups(lone, len(n))} one seed only, which tells nothing of the spread over seeds: {hence}")
+    if few := sorted(count for count in tested if count < _FEW):
+        smallest, largest = few[0], few[-1]
+        alike = smallest == largest
         size = detectable(smallest, max(comparisons, 1), paired=paired)
         kind = "standard deviations of the difference" if paired else "standard deviations"
         notes.append(
-            f"{_groups(tested.count(smallest), len(n))} only {smallest} seeds: at that number a difference has to be "
-            f"about {_rounded(size)} {kind} large to be told 4 times out of 5"
+            f"{_groups(len(few), len(n))} only {smallest if alike else f'{smallest} to {largest}'} seeds: "
+            f"{'at that number' if alike else f'with {smallest}'} a difference has to be about {_rounded(size)} {kind} "
+            "large to be told 4 times out of 5"
         )
     return notes
 
