@@ -68,6 +68,11 @@ class Flat:
         for vector in self.vectors:
             vector.zero_grad()
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether backward writes into the vectors."""
+        return all(vector.is_filled_by_backward for vector in self.vectors)
+
     def is_whole(self) -> bool:
         """Whether every parameter has been given a gradient, and no sparse one, since `zero_grad`. torch's optimizers
         leave a parameter without one as it is, which a vector cannot."""
@@ -120,12 +125,12 @@ class _Vector:
         self.gradients = self.weights.grad = torch.full_like(self.weights.detach(), _MINUS_ZERO)
         for parameter, piece in zip(self.parameters, self.packing.pieces(self.weights.detach())):
             parameter.data = piece
-        self._is_filled_by_backward = False
+        self.is_filled_by_backward = False
         self._counts: list[int] = []
         """How often each gradient had been written to when the latest step began."""
 
     def zero_grad(self) -> None:
-        if self._is_filled_by_backward:
+        if self.is_filled_by_backward:
             self.gradients.fill_(_MINUS_ZERO)
             self._counts = self._count()
         else:
@@ -133,19 +138,19 @@ class _Vector:
                 parameter.grad = None
 
     def is_whole(self) -> bool:
-        if self._is_filled_by_backward:
+        if self.is_filled_by_backward:
             return not self.without_gradient()
         if any(p.grad is None or p.grad.layout is not torch.strided for p in self.parameters):
             return False
         for parameter, piece in zip(self.parameters, self.packing.pieces(self.gradients)):
             piece.copy_(parameter.grad)  # type: ignore[arg-type]
             parameter.grad = piece.data  # .data, so that each counts by itself how often it is written to
-        self._is_filled_by_backward = True
+        self.is_filled_by_backward = True
         return True
 
     def without_gradient(self) -> list[nn.Parameter]:
         """Those that backward has not written to in this step."""
-        if not self._is_filled_by_backward:
+        if not self.is_filled_by_backward:
             return [p for p in self.parameters if p.grad is None]
         return [p for p, count, now in zip(self.parameters, self._counts, self._count()) if count == now]
 

@@ -33,7 +33,7 @@ class Passes:
     def replayed(self, inputs: Tensor, targets: Tensor, share: float, *, first: bool) -> Tensor | None:
         """The loss of a micro-batch, times its share of the step, after its gradients have been added up as `backward`
         does it (the `first` ones of a step stand alone); None if there is no tape for it."""
-        if self._tapes is None:
+        if self._tapes is None or not self.state.optimizer.is_settled:
             return None
         state, self._steps = self.state, self._steps + first
         kind = (inputs.shape, inputs.stride(), targets.shape, share, first, state.optimizer.arrangement)
@@ -69,6 +69,10 @@ class Passes:
         if share != 1.0:
             loss = loss * share
         gradients = torch.autograd.grad(loss, state.optimizer.parameters, allow_unused=True)
-        if any(gradient is None for gradient in gradients) or not (first or state.optimizer.is_flat):
+        if not all(map(_is_dense, gradients)) or not (first or state.optimizer.is_flat):
             raise CannotRecord("backward() would leave something else than these gradients")
         return [loss.detach(), *state.optimizer.add_gradients(gradients, first=first)]
+
+
+def _is_dense(gradient: Tensor | None) -> bool:
+    return gradient is not None and gradient.layout is torch.strided

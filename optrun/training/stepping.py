@@ -72,6 +72,11 @@ class Stepper:
             parameter.grad = None
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is decided where gradients lie; it is after the first step."""
+        return all(flat is None or flat.is_filled for flat in self._flats)
+
+    @property
     def is_flat(self) -> bool:
         """Whether every gradient lies in the same place in every step."""
         return not self._apart

@@ -192,7 +192,7 @@ class _Recorder(TorchDispatchMode):
     def guard(self, test: Callable[[Tensor], bool], given: Tensor, answer: bool) -> None:
         name = self._input_of.get(given.untyped_storage()._cdata)
         if name is None:
-            self.refused = "what is decided depends on what is computed"
+            self._refused("what is decided depends on what is computed")
         function = self._functions.setdefault(test, f"f{len(self._functions)}")
         self.guards.append(f"if {function}({name}) is not {answer}: raise Differs")
 
@@ -201,8 +201,7 @@ class _Recorder(TorchDispatchMode):
         if not isinstance(result, Tensor):
             return ""
         if result.layout is not torch.strided:
-            self.refused = "a tensor is sparse"
-            return ""
+            return self._refused("a tensor is sparse")
         place = _place(result)
         if place in self._names:
             return ""
@@ -224,12 +223,18 @@ class _Recorder(TorchDispatchMode):
         return self._constant(value)
 
     def _name(self, tensor: Tensor) -> str:
+        if tensor.layout is not torch.strided:
+            return self._refused("a tensor is sparse")
         place = _place(tensor)
         if place not in self._names:
             if place[0] not in self._known:
-                self.refused = "a tensor is neither given, nor known, nor computed by torch"
+                return self._refused("a tensor is neither given, nor known, nor computed by torch")
             self._names[place] = self._constant(tensor)
         return self._names[place]
+
+    def _refused(self, reason: str) -> str:
+        self.refused = reason
+        return ""
 
     def _constant(self, value: Any) -> str:
         name = f"c{len(self._constants)}"
