@@ -123,7 +123,7 @@ FEW = [
     {"optimizer": {"name": "Adam", "lr": 0.003}, "clip_value": 0.01, "seed": 1},
     {"optimizer": {"name": "RAdam", "lr": 0.01}, "clip_norm": 1.0, "seed": 0},
 ]
-TEXT = {"epochs": None, "steps": 3, "dataset": {"name": "pydocs", "batch_size": 16}}
+TEXT = {"epochs": None, "steps": 6, "dataset": {"name": "pydocs", "batch_size": 16}}
 MODELS: dict[str, Config] = {
     "linear": {"model": "linear"},
     "mlp": {"model": {"name": "mlp", "hidden": [7]}},

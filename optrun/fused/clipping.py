@@ -28,12 +28,12 @@ class Bounds:
     def clip(self, each: Sequence[Tensor], whole: Sequence[Tensor]) -> Tensor | None:
         """Clip gradients in place; returns the members' total 2-norms before clipping, [K], if any are asked for.
 
-        `each` are the gradients of the parameters, [K, *shape], in the order of the model's; `whole` the same memory
+        `each` are the gradients of the parameters, each as [K, p], in the order of the model's; `whole` the same memory
         in as few tensors as it lies in, [K, P].
         """
         norms = None
         if self.measures:
-            of_each = [torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1) for gradient in each]
+            of_each = [torch.linalg.vector_norm(gradient, dim=1) for gradient in each]
             norms = torch.linalg.vector_norm(torch.stack(of_each, 1), dim=1)
             if self._clips_norms:
                 self._scale(norms, whole)

@@ -116,7 +116,7 @@ def _schedule(stack: Stack) -> None:
     """Schedules that step after every step, and after an epoch those that step then; they hear of nothing else."""
     at_epoch_end = stack.standing.batch == 0
     changed = False
-    for row in stack.present:
+    for row in list(stack.present) if at_epoch_end else stack.scheduled_by_step:
         schedule = stack.members[row].state.schedule
         if schedule.steps_after("step") or (at_epoch_end and schedule.steps_after("epoch")):
             stack.standing.note_rates(row)

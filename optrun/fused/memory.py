@@ -41,15 +41,19 @@ REMEMBERED = {
 }
 """Numbers that an optimizer remembers for each weight."""
 
-PASSING = 3
-"""Numbers for each weight that live for a part of a step: the gradients as they come, and what an update computes."""
+SCRATCH = 2
+"""Numbers for each weight that the update of a stack computes with (`optimizers.vectorised.Scratch`)."""
+
+PASSING = 4
+"""Numbers for each weight that live for a part of a step: gradients as they come, what an update computes, copies of
+both while ways to compute or a tape are tried out."""
 
 
 def member_bytes(state: State, batch_size: int) -> int:
     """The peak of what one more member of a stack takes, from its model on a batch: a model of memory, not a measure.
 
-    Weights, gradients and what the optimizer remembers; what a forward pass keeps for the backward pass; the larger of
-    a step's passing numbers and an evaluation's.
+    Weights, gradients, what the optimizer remembers and computes with; what a forward pass keeps for the backward pass;
+    the larger of a step's passing numbers and an evaluation's.
     """
     trained = [p for p in state.model.parameters() if p.requires_grad]
     rest = [t for t in (*state.model.parameters(), *state.model.buffers()) if not t.requires_grad]
@@ -57,7 +61,7 @@ def member_bytes(state: State, batch_size: int) -> int:
     remembered = max(REMEMBERED.get(type(o).__name__, 3) for o in state.optimizer.optimizers)
     kept, largest = _activations(state, batch_size)
     evaluated = _evaluation(state, largest / batch_size)
-    lasting = weights * (2 + remembered) + sum(t.nbytes for t in rest) + 8 * len(state.data.train)
+    lasting = weights * (2 + remembered + SCRATCH) + sum(t.nbytes for t in rest) + 8 * len(state.data.train)
     return int(lasting + max(weights * PASSING + kept, evaluated))
 
 

@@ -78,14 +78,19 @@ class Stack:
         self.bounds = Bounds([spec.clip_norm for spec in specs], [spec.clip_value for spec in specs], like)
         self.present = dict.fromkeys(range(len(self.members)))
         """The rows of the members that have not left."""
+        self.scheduled_by_step = [row for row, m in enumerate(self.members) if m.state.schedule.steps_after("step")]
+        """Of these, those whose learning rates change after every step."""
         self.checks_every_loss = self.members[0].state.checks_every_loss
         self._gradients = self._in_order(lambda bundle: bundle.pieces(bundle.gradients))
+        self._rows_of_gradients = [gradient.view(len(gradient), -1) for gradient in self._gradients]
         self.tapes = self._tapes()
         """Of forward and backward passes; None if they cannot be recorded."""
 
     def leave(self, row: int) -> None:
         """The member is not trained any longer. Its row stays, and what happens to it is of no account."""
         del self.present[row]
+        if row in self.scheduled_by_step:
+            self.scheduled_by_step.remove(row)
 
     def backward(self, losses: Tensor, *, first: bool) -> None:
         """The gradients of the members' losses, [K], instead of those that are there, or (not `first`) added to them.
@@ -102,7 +107,7 @@ class Stack:
 
     def clip(self) -> Tensor | None:
         """Clip each member's gradients as its config says; returns the norms before, [K], if any are measured."""
-        return self.bounds.clip(self._gradients, [bundle.gradients for bundle in self.bundles])
+        return self.bounds.clip(self._rows_of_gradients, [bundle.gradients for bundle in self.bundles])
 
     def update(self) -> None:
         """Every member's optimizer takes its step."""

@@ -6,6 +6,7 @@ compiled, and when algorithms are to be deterministic, to hand that on.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 
@@ -37,11 +38,14 @@ def without_compiler(*others: type) -> None:
 
     `torch._compile._disable_dynamo`, which wraps such methods, looks for the mark before it imports anything.
     """
-    if "torch._dynamo" in sys.modules:
-        return
-    modes = [kind for kind in vars(flop_counter).values() if inspect.isclass(kind)]
-    for kind in (Optimizer, *modes, *others):
-        for method in filter(inspect.isfunction, vars(kind).values()):
-            if "disable_fn" in method.__code__.co_varnames:
-                kept = method.__wrapped__  # type: ignore[attr-defined]
-                kept.__dynamo_disable = kept
+    if "torch._dynamo" not in sys.modules:
+        for kind in (Optimizer, *filter(inspect.isclass, vars(flop_counter).values()), *others):
+            _mark(kind)
+
+
+@functools.cache
+def _mark(kind: type) -> None:
+    for method in filter(inspect.isfunction, vars(kind).values()):
+        if "disable_fn" in method.__code__.co_varnames:
+            kept = method.__wrapped__  # type: ignore[attr-defined]
+            kept.__dynamo_disable = kept

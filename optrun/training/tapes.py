@@ -78,6 +78,7 @@ class Tapes:
             return None
         after = self._standing()
         self._put_back(before)
+        del before
         again = tape(*inputs)
         if _equal([*again, *self._standing()], [*results, *after]):
             self._tapes[kind] = tape

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from optrun.fused.optimizers.replayed import REPLAYED, Rows, numbers
-from optrun.fused.optimizers.vectorised import VECTORISED, Group, Scratch
+from optrun.fused.optimizers.vectorised import VECTORISED, Group, Number, Scratch
 from optrun.fused.tensor import CannotFuse
 
 __all__ = ["FUSED", "Run", "branches", "run_of"]
@@ -63,6 +63,12 @@ def run_of(optimizer: Optimizer, groups: Sequence[Group], weights: Tensor, gradi
     return kind(optimizer, groups, weights, gradients)
 
 
+def _are_one(values: Sequence[float]) -> bool:
+    """Whether they are one number (zeros can differ in sign)."""
+    first = values[0]
+    return first != 0 and all(value == first for value in values)
+
+
 class _VectorisedRun:
     def __init__(self, like: Optimizer, groups: Sequence[Group], weights: Tensor, gradients: Tensor) -> None:
         self.rule = VECTORISED[type(like).__name__]
@@ -77,22 +83,24 @@ class _VectorisedRun:
         if len(found) > 1:  # a cycle of momentum that touches zero, at different steps
             raise CannotFuse("schedules have led members that are updated together into different branches")
         self.branches = found.pop()
-        self.columns = self._columns(self.rule.constants(self.groups))
+        self.constants = self._numbers(self.rule.constants(self.groups))
 
-    def _columns(self, given: Mapping[str, list[float]]) -> dict[str, Tensor]:
-        """Numbers in Python's floats as columns, rounded to the weights' type."""
-        if not given:
-            return {}
-        table = torch.tensor(list(given.values()), dtype=torch.float64).to(self.weights)
-        return dict(zip(given, table.unsqueeze(2).unbind(0)))
+    def _numbers(self, given: Mapping[str, list[float]]) -> dict[str, Number]:
+        """What members have in common as it is, the rest as columns, rounded to the weights' type."""
+        found: dict[str, Number] = {key: float(each[0]) for key, each in given.items() if _are_one(each)}
+        apart = {key: each for key, each in given.items() if key not in found}
+        if apart:
+            table = torch.tensor(list(apart.values()), dtype=torch.float64).to(self.weights)
+            found |= zip(apart, table.unsqueeze(2).unbind(0))
+        return found
 
     def step(self) -> None:
         self.steps = [step + 1 for step in self.steps]
         for key in self.rule.memory(self.branches):
             if key not in self.memory:
                 self.memory[key] = torch.zeros_like(self.weights)
-        now = self._columns(self.rule.progressing(self.groups, self.steps))
-        self.rule.update(self.weights, self.gradients, self.memory, self.columns | now, self.branches, self.scratch)
+        numbers = self.constants | self._numbers(self.rule.progressing(self.groups, self.steps))
+        self.rule.update(self.weights, self.gradients, self.memory, numbers, self.branches, self.scratch)
 
     def state(self, member: int) -> State:
         kept: State = {key: value[member] for key, value in self.memory.items()}

@@ -1,9 +1,10 @@
 """SGD, Adam, AdamW and RMSprop for many members at once: torch's lines with a column of numbers for each number.
 
 Each function is the loop's body of `torch.optim.*._single_tensor_*` in its own order. Where torch hands a number to a
-kernel (`grad.add(param, alpha=weight_decay)`), a member's number stands in its row of a tensor [k, 1], rounded to the
-weights' type as the kernel rounds it, and the kernel is the one that takes a tensor there (`addcmul`). What torch
-computes in Python's floats, the bias corrections, is computed in Python's floats here.
+kernel (`grad.add(param, alpha=weight_decay)`), so does this if it is the same for all members; if not, each one's
+stands in its row of a tensor [k, 1], rounded to the weights' type as the kernel rounds it, and the kernel is the one
+that takes a tensor there (`addcmul`). What torch computes in Python's floats, the bias corrections, is computed in
+Python's floats here.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ __all__ = ["VECTORISED", "Group", "Scratch", "Vectorised"]
 
 Group = Mapping[str, Any]
 """A parameter group of an optimizer of torch."""
-Columns = Mapping[str, Tensor]
-"""A number for each member, [k, 1]."""
+Number = Tensor | float
+"""That of each member, [k, 1], or that of all."""
+Numbers = Mapping[str, Number]
 
 
 class Vectorised(NamedTuple):
@@ -35,7 +37,7 @@ class Vectorised(NamedTuple):
     """The names under which torch keeps an element for each weight."""
     counts_steps: bool
     """Whether torch keeps `step` as well."""
-    update: Callable[[Tensor, Tensor, dict[str, Tensor], Columns, tuple[Any, ...], Scratch], None]
+    update: Callable[[Tensor, Tensor, dict[str, Tensor], Numbers, tuple[Any, ...], Scratch], None]
 
 
 class Scratch:
@@ -45,11 +47,31 @@ class Scratch:
         self.one, self.two = torch.empty_like(like), torch.empty_like(like)
 
 
-def _decayed(weights: Tensor, gradients: Tensor, columns: Columns, maximize: bool, decay: bool, out: Tensor) -> Tensor:
+def _add(to: Tensor, what: Tensor, number: Number, out: Tensor) -> Tensor:
+    """`to.add(what, alpha=number)`"""
+    if isinstance(number, float):
+        return torch.add(to, what, alpha=number, out=out)
+    return torch.addcmul(to, what, number, out=out)
+
+
+def _add_square(to: Tensor, what: Tensor, number: Number, scratch: Tensor) -> None:
+    """`to.addcmul_(what, what, value=number)`"""
+    if isinstance(number, float):
+        to.addcmul_(what, what, value=number)
+    else:
+        to.addcmul_(torch.mul(what, number, out=scratch), what)
+
+
+def _lerp(to: Tensor, what: Tensor, number: Number) -> Tensor:
+    """`to.lerp_(what, number)`"""
+    return to.lerp_(what, number if isinstance(number, float) else number.expand_as(what))
+
+
+def _decayed(weights: Tensor, gradients: Tensor, numbers: Numbers, maximize: bool, decay: bool, out: Tensor) -> Tensor:
     """`grad if not maximize else -grad`, then `grad.add(param, alpha=weight_decay)`."""
     if maximize:
         gradients = torch.neg(gradients, out=out)
-    return torch.addcmul(gradients, weights, columns["weight_decay"], out=out) if decay else gradients
+    return _add(gradients, weights, numbers["weight_decay"], out) if decay else gradients
 
 
 # SGD -----------------------------------------------------------------------------------------------------------------
@@ -70,19 +92,19 @@ def _sgd_constants(groups: Sequence[Group]) -> dict[str, list[float]]:
 
 
 def _sgd(
-    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], columns: Columns, branches: Any, scratch: Scratch
+    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], numbers: Numbers, branches: Any, scratch: Scratch
 ) -> None:
     maximize, decay, momentum, dampening, nesterov = branches
-    gradients = _decayed(weights, gradients, columns, maximize, decay, scratch.one)
+    gradients = _decayed(weights, gradients, numbers, maximize, decay, scratch.one)
     if momentum:
         if "momentum_buffer" not in memory:
             memory["momentum_buffer"] = gradients.clone()
         else:
-            buffer = memory["momentum_buffer"].mul_(columns["momentum"])
-            buffer.addcmul_(gradients, columns["undamped"]) if dampening else buffer.add_(gradients)
+            buffer = memory["momentum_buffer"].mul_(numbers["momentum"])
+            _add(buffer, gradients, numbers["undamped"], buffer) if dampening else buffer.add_(gradients)
         buffer = memory["momentum_buffer"]
-        gradients = torch.addcmul(gradients, buffer, columns["momentum"], out=scratch.two) if nesterov else buffer
-    weights.addcmul_(gradients, columns["minus_lr"])
+        gradients = _add(gradients, buffer, numbers["momentum"], scratch.two) if nesterov else buffer
+    _add(weights, gradients, numbers["minus_lr"], weights)
 
 
 # Adam and AdamW ------------------------------------------------------------------------------------------------------
@@ -105,36 +127,32 @@ def _adam_constants(groups: Sequence[Group]) -> dict[str, list[float]]:
 
 
 def _adam_progressing(groups: Sequence[Group], steps: Sequence[float]) -> dict[str, list[float]]:
-    known: dict[tuple[float, float], float] = {}
-
-    def correction(beta: float, step: float) -> float:
-        if (beta, step) not in known:
-            known[beta, step] = 1 - beta**step
-        return known[beta, step]
-
-    each = list(zip(groups, steps))
+    corrections = {
+        (betas, step): (1 - betas[0] ** step, (1 - betas[1] ** step) ** 0.5)
+        for betas, step in {(tuple(group["betas"]), step) for group, step in zip(groups, steps)}
+    }
+    each = [(group["lr"], *corrections[tuple(group["betas"]), step]) for group, step in zip(groups, steps)]
     return {
-        "minus_step_size": [-(group["lr"] / correction(group["betas"][0], step)) for group, step in each],
-        "correction2_sqrt": [correction(group["betas"][1], step) ** 0.5 for group, step in each],
+        "minus_step_size": [-(lr / correction1) for lr, correction1, _ in each],
+        "correction2_sqrt": [correction2_sqrt for _, _, correction2_sqrt in each],
     }
 
 
 def _adam(
-    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], columns: Columns, branches: Any, scratch: Scratch
+    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], numbers: Numbers, branches: Any, scratch: Scratch
 ) -> None:
     maximize, decay, decoupled, amsgrad = branches
     if decay and decoupled:
-        weights.mul_(columns["kept"])
-    gradients = _decayed(weights, gradients, columns, maximize, decay and not decoupled, scratch.one)
+        weights.mul_(numbers["kept"])
+    gradients = _decayed(weights, gradients, numbers, maximize, decay and not decoupled, scratch.one)
     average, squares = memory["exp_avg"], memory["exp_avg_sq"]
-    average.lerp_(gradients, columns["one_minus_beta1"].expand_as(gradients))
-    scaled = torch.mul(gradients, columns["one_minus_beta2"], out=scratch.two)
-    squares.mul_(columns["beta2"]).addcmul_(scaled, gradients)
+    _lerp(average, gradients, numbers["one_minus_beta1"])
+    _add_square(squares.mul_(numbers["beta2"]), gradients, numbers["one_minus_beta2"], scratch.two)
     if amsgrad:
         torch.maximum(memory["max_exp_avg_sq"], squares, out=memory["max_exp_avg_sq"])
         squares = memory["max_exp_avg_sq"]
-    denominator = torch.sqrt(squares, out=scratch.two).div_(columns["correction2_sqrt"]).add_(columns["eps"])
-    weights.add_(torch.mul(average, columns["minus_step_size"], out=scratch.one).div_(denominator))
+    denominator = torch.sqrt(squares, out=scratch.two).div_(numbers["correction2_sqrt"]).add_(numbers["eps"])
+    weights.add_(torch.mul(average, numbers["minus_step_size"], out=scratch.one).div_(denominator))
 
 
 # RMSprop -------------------------------------------------------------------------------------------------------------
@@ -156,25 +174,24 @@ def _rmsprop_constants(groups: Sequence[Group]) -> dict[str, list[float]]:
 
 
 def _rmsprop(
-    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], columns: Columns, branches: Any, scratch: Scratch
+    weights: Tensor, gradients: Tensor, memory: dict[str, Tensor], numbers: Numbers, branches: Any, scratch: Scratch
 ) -> None:
     maximize, decay, centered, momentum = branches
-    gradients = _decayed(weights, gradients, columns, maximize, decay, scratch.one)
+    gradients = _decayed(weights, gradients, numbers, maximize, decay, scratch.one)
     squares = memory["square_avg"]
-    scaled = torch.mul(gradients, columns["one_minus_alpha"], out=scratch.two)
-    squares.mul_(columns["alpha"]).addcmul_(scaled, gradients)
+    _add_square(squares.mul_(numbers["alpha"]), gradients, numbers["one_minus_alpha"], scratch.two)
     if centered:
-        average = memory["grad_avg"].lerp_(gradients, columns["one_minus_alpha"].expand_as(gradients))
+        average = _lerp(memory["grad_avg"], gradients, numbers["one_minus_alpha"])
         torch.addcmul(squares, average, average, value=-1, out=scratch.two)
         deviation = scratch.two.sqrt_()
     else:
         deviation = torch.sqrt(squares, out=scratch.two)
-    deviation.add_(columns["eps"])
+    deviation.add_(numbers["eps"])
     if momentum:
-        buffer = memory["momentum_buffer"].mul_(columns["momentum"]).addcdiv_(gradients, deviation)
-        weights.addcmul_(buffer, columns["minus_lr"])
+        buffer = memory["momentum_buffer"].mul_(numbers["momentum"]).addcdiv_(gradients, deviation)
+        _add(weights, buffer, numbers["minus_lr"], weights)
     else:
-        weights.add_(torch.mul(gradients, columns["minus_lr"], out=scratch.one).div_(deviation))
+        weights.add_(torch.mul(gradients, numbers["minus_lr"], out=scratch.one).div_(deviation))
 
 
 def _nothing(groups: Sequence[Group], steps: Sequence[float]) -> dict[str, list[float]]:

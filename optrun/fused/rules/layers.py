@@ -120,8 +120,10 @@ def batch_norm(
     if not is_stacked(x) or any(tensor is not None and not is_stacked(tensor) for tensor in given):
         return NotImplemented
     mean, var, *affine = (None if tensor is None else physical(tensor) for tensor in given)
-    key = ("batch norm", signature(x), *(tensor is None for tensor in given))
-    way = _WAYS[_TRIED.index(best_way(key, _TRIED, (physical(x), *affine)))]
+    way = _by_members  # evaluation is rare, and large
+    if training:
+        key = ("batch norm", signature(x), *(tensor is None for tensor in given))
+        way = _WAYS[_TRIED.index(best_way(key, _TRIED, (physical(x), *affine)))]
     return stacked(way(physical(x), (mean, var), affine, (training, momentum, eps)))
 
 
@@ -154,11 +156,9 @@ def _tried(way: Callable[..., Tensor]) -> Callable[..., list[Tensor]]:
         statistics = (x.new_zeros(len(x), x.shape[2]), x.new_ones(len(x), x.shape[2]))
         with torch.enable_grad():
             wanted = [t.detach().clone().requires_grad_() for t in (x, weight, bias) if t is not None]
-            affine = wanted[1:] or (None, None)
-            result = way(wanted[0], statistics, affine, (True, 0.1, 1e-5))
+            result = way(wanted[0], statistics, wanted[1:] or (None, None), (True, 0.1, 1e-5))
             found = torch.autograd.grad(result, wanted, x.detach().roll(1, 0))
-            evaluated = way(wanted[0], statistics, affine, (False, 0.1, 1e-5))
-        return [result.detach(), *statistics, *found, evaluated.detach()]
+        return [result.detach(), *statistics, *found]
 
     return apply
 

@@ -54,7 +54,10 @@ def summed_like_nll(values: Tensor) -> Tensor:
 
 
 def _one_after_the_other(numbers: Any, axis: int) -> Any:
-    """The sum along an axis in its order; numpy's `sum` may take another one."""
+    """The sum along an axis in its order. numpy's `sum` takes that order along an axis that is not the last, as long as
+    the last one has more than one element."""
+    if numbers.shape[-1] > 1:
+        return numbers.sum(axis)
     return numpy.add.accumulate(numbers, axis).take(-1, axis) if numbers.size else numbers.sum(axis)
 
 
