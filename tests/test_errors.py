@@ -26,7 +26,7 @@ from optrun.cli.app import run
 from optrun.components.memory import machine_memory
 from optrun.components.registry import KINDS
 from optrun.config.loading import load
-from optrun.errors import UsageError
+from optrun.errors import UsageError, in_words
 from optrun.training.preparation import prepare_run
 from optrun.training.sizing import room_for
 
@@ -270,6 +270,14 @@ def test_an_own_file_that_cannot_be_run(source: str, message: str, tmp_path: Pat
 
 
 # Sizes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(RuntimeError("boom"), "RuntimeError: boom"), (MemoryError(), "MemoryError"), (KeyError("lr"), "KeyError: 'lr'")],
+)
+def test_an_exception_in_words(error: Exception, words: str) -> None:
+    assert in_words(error) == words
 
 
 def test_a_model_larger_than_memory_is_refused_before_its_memory_is_touched() -> None:
