@@ -269,15 +269,15 @@ def test_an_own_file_that_cannot_be_run(source: str, message: str, tmp_path: Pat
     assert (code, out, said.removeprefix("hello\n")) == (2, "", f"{message}\n")
 
 
-# Sizes ----------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [(RuntimeError("boom"), "RuntimeError: boom"), (MemoryError(), "MemoryError"), (KeyError("lr"), "KeyError: 'lr'")],
 )
 def test_an_exception_in_words(error: Exception, words: str) -> None:
     assert in_words(error) == words
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_larger_than_memory_is_refused_before_its_memory_is_touched() -> None:

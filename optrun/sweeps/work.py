@@ -18,7 +18,6 @@ from optrun.runs.beginning import begin_from
 from optrun.runs.checkpoint import remove_all
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.outcome import conclude
-from optrun.runs.reader import read
 from optrun.sweeps.tasks import Ended, Noted, Progressed, Report, Task
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def trained(task: Task, experiment: Experiment) -> Iterator[Report]:
     except Diverged as diverged:
         yield Ended("diverged", str(diverged))
     except Exception as error:
-        yield Ended("failed", failure(task, error))
+        yield Ended("failed", experiment.summary.get("error") or failure(task, error))
 
 
 def begun(task: Task, **how: Any) -> tuple[Experiment | None, list[str]]:
@@ -178,14 +177,11 @@ def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]
 
 
 def failure(task: Task, error: Exception) -> str:
-    """Why the trial failed, in a sentence, which its directory says as well."""
+    """Why the trial could not begin, or go on, in a sentence, which its directory then says as well."""
+    reason = str(error) if isinstance(error, OptrunError) else in_words(error)
     with contextlib.suppress(OptrunError):
-        if is_run(task.directory) and (said := read(task.directory).summary.get("error")):
-            return said
-        reason = str(error) if isinstance(error, OptrunError) else in_words(error)
         conclude(task.directory, task.spec, "failed", error=reason, trace=traceback.format_exc())
-        return reason
-    return str(error)
+    return reason
 
 
 @contextlib.contextmanager
