@@ -9,7 +9,7 @@ OptrunError                 1   anything below
 │   ├── RunLocked           1   another process is working on the run
 │   └── CheckpointError     1   no checkpoint of the run can be read
 ├── Diverged                3   the loss is no longer a finite number
-├── TrialsFailed        4   a sweep has ended with failed trials
+├── TrialsFailed            4   a sweep has ended with failed trials
 └── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
 """
 
@@ -32,6 +32,7 @@ __all__ = [
     "RunLocked",
     "TrialsFailed",
     "UsageError",
+    "in_words",
 ]
 
 
@@ -116,3 +117,8 @@ class TrialsFailed(OptrunError):
     """A sweep has ended, and some of its trials have failed."""
 
     exit_code = 4
+
+
+def in_words(error: BaseException) -> str:
+    """Any exception in a line: `ValueError: what it says`, or `MemoryError` alone, since that says nothing."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

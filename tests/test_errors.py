@@ -26,7 +26,7 @@ from optrun.cli.app import run
 from optrun.components.memory import machine_memory
 from optrun.components.registry import KINDS
 from optrun.config.loading import load
-from optrun.errors import UsageError
+from optrun.errors import UsageError, in_words
 from optrun.training.preparation import prepare_run
 from optrun.training.sizing import room_for
 
@@ -267,6 +267,14 @@ def test_an_own_file_that_cannot_be_run(source: str, message: str, tmp_path: Pat
     (tmp_path / "parts.py").write_text(source)
     code, out, said = check(GOOD, "--import", "parts.py", folder=tmp_path)
     assert (code, out, said.removeprefix("hello\n")) == (2, "", f"{message}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(RuntimeError("boom"), "RuntimeError: boom"), (MemoryError(), "MemoryError"), (KeyError("lr"), "KeyError: 'lr'")],
+)
+def test_an_exception_in_words(error: Exception, words: str) -> None:
+    assert in_words(error) == words
 
 
 # Sizes ----------------------------------------------------------------------------------------------------------------

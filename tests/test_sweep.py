@@ -368,3 +368,22 @@ def test_a_mangled_trial_is_mended(tmp_path: Path) -> None:
     again = swept(tmp_path, grid=LR)
     assert again.counts == {"completed": 3}
     assert metrics(again.layout.directory) == before
+
+
+@pytest.mark.parametrize("left", ["", "{{{", "[1, 2]", "name: half a config\n", "optimizer: {name: SGD, lr: 0.2}\n"])
+def test_a_trial_that_goes_on_is_what_the_plan_says(
+    left: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever has become of its config.yaml meanwhile."""
+    path = write_sweep(tmp_path, BASE, grid=LR)
+    spec = load_sweep(path).points[0].trials[0]
+    directory = SweepLayout(tmp_path / "runs" / "s").trial(spec.name, spec.config_hash(), 8)
+    *_, end = train_trial(Task(spec, directory, "interrupted", until=1))
+    assert end == Ended("paused")
+    (directory / "config.yaml").write_text(left)
+    assert command(["sweep", str(path), "--executor", "inline", "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert "its config.yaml was not what the plan says, and is written again" in capfd.readouterr().err
+    assert [resume["step"] for resume in read(directory).environment["resumes"]] == [6]
+    assert read(directory).config["optimizer"] == {"name": "SGD", "lr": 0.03}
+    whole = swept(tmp_path / "whole", grid=LR)
+    assert metrics(tmp_path / "runs" / "s") == metrics(whole.layout.directory)

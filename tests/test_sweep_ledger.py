@@ -158,6 +158,18 @@ def test_a_longer_trial_goes_on_from_one_that_the_plan_still_has(tmp_path: Path)
     assert rows(new.directory / "metrics.jsonl") == rows(whole.trials[0].directory / "metrics.jsonl")
 
 
+def test_a_longer_trial_without_the_checkpoint_of_the_shorter_one_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_sweep(tmp_path, SHORT, grid=LR)
+    first, _ = swept(path).trials
+    (first.directory / "checkpoints" / "last.pt").unlink()
+    assert command(["sweep", str(path), "epochs=2", "--executor", "inline", "--runs-dir", str(tmp_path / "runs")]) == 0
+    said = capsys.readouterr().err
+    assert "begins anew, though shorter runs exist: their checkpoints are gone" in said
+    assert "goes on from shorter runs" in said
+
+
 # How much is read -----------------------------------------------------------------------------------------------------
 
 COUNTS_READS = """\

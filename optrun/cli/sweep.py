@@ -83,7 +83,8 @@ def _print_plan(sweep: Sweep, output: Output) -> None:
             output.results.print(f"{trial.directory.name}  {trial.status:11}  {label}", markup=False)
     if search and not trials:
         proposals = f"{search.sampler} proposes {search.trials} points as it goes, {search.batch} at a time"
-        output.remarks.print(f"{proposals}, each with {len(sweep.spec.seeds)} seeds", markup=False)
+        seeds = len(sweep.spec.seeds)
+        output.remarks.print(f"{proposals}, each with {seeds} seed{'s' * (seeds > 1)}", markup=False)
         return
     number = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     doubles = f"; {sweep.doubles} more are equal to one of these" if sweep.doubles else ""

@@ -24,7 +24,7 @@ import optrun.config.loading as loading
 from optrun.components.data import Data
 from optrun.config.spec import Spec, Steps
 from optrun.config.writing import to_yaml
-from optrun.errors import Diverged, Interrupted, RunError, UsageError
+from optrun.errors import Diverged, Interrupted, RunError, UsageError, in_words
 from optrun.experiment.best import Best
 from optrun.experiment.changes import (
     as_it_was,
@@ -331,8 +331,8 @@ class Experiment:
     def fail(self, error: Exception) -> RunError:
         """What is raised has ended the run; returns what to raise instead."""
         self.record.error("".join(traceback.format_exception(error)))
-        self._summarize("failed", error=f"{type(error).__name__}: {error}")
-        return RunError(f"{self.directory} failed: {type(error).__name__}: {error}")
+        self._summarize("failed", error=in_words(error))
+        return RunError(f"{self.directory} failed: {in_words(error)}")
 
     def _summarize(self, status: str, *, error: str | None = None) -> None:
         """Write summary.json as things stand."""

@@ -13,7 +13,7 @@ from optrun.runs import files
 from optrun.runs.outcome import conclude
 from optrun.sweeps import changes
 from optrun.sweeps.executors.interface import Executor, Lost
-from optrun.sweeps.ledger import Trial, by_point, mend_config
+from optrun.sweeps.ledger import Trial, by_point
 from optrun.sweeps.tasks import Ended, Noted, Report, Task
 from optrun.sweeps.work import judge, train_trial
 
@@ -63,9 +63,6 @@ class Call:
         yield from self._warn(trials)
         self.sweep.hold()
         self._write_config()
-        for trial in trials:
-            if trial.is_mangled:
-                mend_config(trial)
         self.sweep.ledger.look_for_shorter(trials)
         yield from self._renew(trials)
         self.standing.add(trials)

@@ -70,7 +70,7 @@ def put_aside(layout: SweepLayout, trial: Trial) -> None:
             number += 1
         files.system.rename(trial.directory, target)
         files.sync_directory(aside)
-    trial.status, trial.error, trial.is_mangled = "planned", None, False
+    trial.status, trial.error = "planned", None
     trial.at.clear()
 
 

@@ -15,14 +15,13 @@ from optrun.components.schedulers import uses_horizon
 from optrun.config import loading
 from optrun.config.spec import Spec
 from optrun.config.sweep import Point
-from optrun.config.writing import to_yaml
 from optrun.errors import ConfigError
 from optrun.runs import files, reader
 from optrun.runs.layout import Layout, SweepLayout
 from optrun.runs.reader import Run
 from optrun.sweeps.tasks import Progressed
 
-__all__ = ["Ledger", "Trial", "by_point", "mend_config"]
+__all__ = ["Ledger", "Trial", "by_point"]
 
 _DIGITS = (8, 16)
 """Of its hash in the name of a trial's directory: more where another trial has the few."""
@@ -53,8 +52,6 @@ class Trial:
     """Why it cannot go on from a shorter run that there is."""
     given_up: bool = False
     """Its point has lost at a rung."""
-    is_mangled: bool = False
-    """Nothing in its directory says which run that is, not even config.yaml."""
     at: dict[int, float] = field(default_factory=dict)
     """The objective at the evaluations of rungs, by their epoch, as far as they have been looked up."""
 
@@ -115,14 +112,13 @@ class Ledger:
             if directory is None:
                 continue
             run = reader.read(directory)
-            found = _hash_of(run)
-            if found in (config_hash, None):
+            if _hash_of(run) in (config_hash, None):
                 name = directory.name[: -digits - 1]
                 spec = spec.model_copy(update={"name": name})  # it keeps the name it has; that is outside the hash
                 # What still runs is run by a worker that is about to end, its driver having been killed.
                 status = "interrupted" if run.status == "running" else run.status
                 error = run.summary.get("error")
-                return Trial(point, spec, directory, status, error, is_mangled=found is None)
+                return Trial(point, spec, directory, status, error)
         return None
 
     def _new(self, point: Point, spec: Spec, config_hash: str) -> Trial:
@@ -155,6 +151,8 @@ class Ledger:
                 trial.restarts = f"{', '.join(fixed)} was made for their length"
             elif Layout(directory).last.exists():
                 trial.shorter = directory
+            else:
+                trial.restarts = "their checkpoints are gone"
             return
 
     def _finished(self, config_hash: str) -> Path | None:
@@ -163,14 +161,6 @@ class Ledger:
             return trial.directory if trial.status == "completed" else None
         found = [self._runs[config_hash[:digits]] for digits in _DIGITS if config_hash[:digits] in self._runs]
         return next((run for run in found if reader.read(run).summary.get("config_hash") == config_hash), None)
-
-
-def mend_config(trial: Trial) -> None:
-    """Write the config.yaml of a mangled trial again. Raises RunError."""
-    path = Layout(trial.directory).config
-    with files.reporting("write", path):
-        files.write_atomically(path, to_yaml(trial.spec.resolved()).encode())
-    trial.is_mangled = False
 
 
 def _hash_of(run: Run) -> Any:

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from optrun.config import loading
 from optrun.config.writing import to_yaml
-from optrun.errors import CheckpointError, ConfigError, Diverged, Interrupted, OptrunError, RunLocked
+from optrun.errors import CheckpointError, ConfigError, Diverged, Interrupted, OptrunError, RunLocked, in_words
+from optrun.runs import files
 from optrun.runs.beginning import begin_from
 from optrun.runs.checkpoint import remove_all
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.outcome import conclude
-from optrun.runs.reader import read
 from optrun.sweeps.tasks import Ended, Noted, Progressed, Report, Task
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def trained(task: Task, experiment: Experiment) -> Iterator[Report]:
     except Diverged as diverged:
         yield Ended("diverged", str(diverged))
     except Exception as error:
-        yield Ended("failed", failure(task, error))
+        yield Ended("failed", experiment.summary.get("error") or failure(task, error))
 
 
 def begun(task: Task, **how: Any) -> tuple[Experiment | None, list[str]]:
@@ -124,6 +125,7 @@ def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experim
     if task.shorter is not None and not is_run(task.directory):
         begin_from(task.shorter, task.directory, to_yaml(task.spec.resolved()))
     if is_run(task.directory):
+        notes += _mended(task)
         resume = functools.partial(
             Experiment.resumed, task.directory, same_as=task.spec, imported=task.imported, data=data, **how
         )
@@ -139,6 +141,21 @@ def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experim
         return resume()
     around = shared.around(task)
     return Experiment.new(task.spec, directory=task.directory, imported=task.imported, data=data, around=around, **how)
+
+
+def _mended(task: Task) -> Iterator[str]:
+    """Write the run's config.yaml again where it is not that of the trial: the plan knows it, whatever became of the
+    file. Says so, and raises RunError."""
+    path, text = Layout(task.directory).config, to_yaml(task.spec.resolved()).encode()
+    with files.reporting("read", path):
+        if files.read(path) == text:
+            return
+    with contextlib.suppress(ConfigError):
+        if loading.load(path).config_hash() == task.spec.config_hash():
+            return
+    with files.reporting("write", path):
+        files.write_atomically(path, text)
+    yield "its config.yaml was not what the plan says, and is written again"
 
 
 def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]:
@@ -160,14 +177,11 @@ def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]
 
 
 def failure(task: Task, error: Exception) -> str:
-    """Why the trial failed, in a sentence, which its directory says as well."""
+    """Why the trial could not begin, or go on, in a sentence, which its directory then says as well."""
+    reason = str(error) if isinstance(error, OptrunError) else in_words(error)
     with contextlib.suppress(OptrunError):
-        if is_run(task.directory) and (said := read(task.directory).summary.get("error")):
-            return said
-        reason = str(error) if isinstance(error, OptrunError) else f"{type(error).__name__}: {error}"
         conclude(task.directory, task.spec, "failed", error=reason, trace=traceback.format_exc())
-        return reason
-    return str(error)
+    return reason
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from optrun.errors import in_words
+
 __all__ = ["Executor", "Lost", "attempt"]
 
 T = TypeVar("T")
@@ -82,8 +84,7 @@ class Lost:
     @classmethod
     def by(cls, error: BaseException) -> Lost:
         """What to report of an exception that left the work. It would come again, so the task is not tried again."""
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return cls(reason, again=False, trace="".join(traceback.format_exception(error)))
+        return cls(in_words(error), again=False, trace="".join(traceback.format_exception(error)))
 
 
 def attempt(work: Callable[[T], Iterator[R]], task: T) -> Generator[R | Lost, None, None]:
