@@ -80,7 +80,7 @@ def test_buffers_are_written_into() -> None:
         lambda x: [x + torch.from_numpy(numpy.ones(2, "f4"))],
         lambda x: [torch.from_numpy(x.numpy() + 1)],
         lambda x: [x.to_sparse().to_dense()],
-        lambda x: [refuse("it is no good"), x + 1][1:],
+        lambda x: [refuse("it is no good")],
         lambda x: [x + decided(lambda t: bool(t.any()), x + 1)],
     ],
 )
@@ -102,6 +102,22 @@ def test_what_is_computed_outside_of_torch_is_computed_again() -> None:
 
     tape, _ = Tape.record(lambda x: [opaque(doubled, x + 1)], [torch.ones(2)], [])
     assert equal(tape(torch.zeros(2)), [torch.full((2,), 2.0)])
+
+
+def test_what_is_only_copied_to_a_place_is_computed_there() -> None:
+    """A product and a sum are; what is needed elsewhere beside, or cannot be computed into a place, is copied."""
+    places = [torch.zeros(3, 3), torch.zeros(3), torch.zeros(3, 3)]
+
+    def compute(x: Tensor) -> list[Tensor]:
+        product = x @ x
+        torch._foreach_copy_(places, [product, x.sum(0), x.exp()])
+        return [product + 1]
+
+    tape, _ = Tape.record(compute, [torch.ones(3, 3)], places)
+    assert tape.source.count("out=") == 2
+    x = torch.arange(9.0).view(3, 3)
+    (found,) = tape(x)
+    assert equal([found, *places], [x @ x + 1, x @ x, x.sum(0), x.exp()])
 
 
 class Counting(nn.Module):

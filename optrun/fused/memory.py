@@ -49,6 +49,10 @@ PASSING = 4
 both while ways to compute or a tape are tried out."""
 
 
+UNUSED = 1.2
+"""What an allocator holds for each byte that is used at the peak."""
+
+
 def member_bytes(state: State, batch_size: int) -> int:
     """The peak of what one more member of a stack takes, from its model on a batch: a model of memory, not a measure.
 
@@ -62,7 +66,7 @@ def member_bytes(state: State, batch_size: int) -> int:
     kept, largest = _activations(state, batch_size)
     evaluated = _evaluation(state, largest / batch_size)
     lasting = weights * (2 + remembered + SCRATCH) + sum(t.nbytes for t in rest) + 8 * len(state.data.train)
-    return int(lasting + max(weights * PASSING + kept, evaluated))
+    return int(UNUSED * (lasting + max(weights * PASSING + kept, evaluated)))
 
 
 def members_that_fit(state: State, batch_size: int, processes: int) -> int:

@@ -1,7 +1,8 @@
 """Whether a stack does what its members would do alone, and how much faster: seen, and not believed.
 
-A few members take the stack's first steps once more, each alone, by the loop that `optrun train` has. On a CPU
-everything that a checkpoint would hold must be the same, bit for bit; on other devices it must be near.
+A few members take the stack's first steps once more, each alone, by the loop that `optrun train` has, and an
+evaluation. On a CPU everything that a checkpoint would hold must be the same, bit for bit; on other devices it must be
+near.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optrun.components.data import Examples, Part
+from optrun.fused.evaluation import evaluate
 from optrun.fused.loop import Told
 from optrun.fused.member import Member
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import CannotFuse
+from optrun.training.evaluation import SLICE
+from optrun.training.evaluation import evaluate as evaluate_alone
 from optrun.training.loop import fit as fit_alone
 from optrun.training.preparation import prepare_run
 from optrun.training.randomness import restore_generators
@@ -44,7 +49,8 @@ class Probe:
     def __init__(self, members: Sequence[Member]) -> None:
         self.rows = _chosen(members)
         self.alone = [_Alone(members[row]) for row in self.rows]
-        self.error = 0.0
+        on_cpu = all(alone.state.device.type == "cpu" for alone in self.alone)
+        self.tolerance, self.error = 0.0 if on_cpu else TOLERANCE, 0.0
         """The largest relative difference found; 0 where bits are the same."""
 
     def verify(self, stack: Stack, training: Iterator[Told]) -> list[Told]:
@@ -56,12 +62,14 @@ class Probe:
             if told:
                 break
         stack.standing.gather()
-        for row, alone in zip(self.rows, self.alone):
-            if row not in stack.present:
-                continue
+        present = {row: alone for row, alone in zip(self.rows, self.alone) if row in stack.present}
+        for row, alone in present.items():
             stack.standing.settle(row)
             state = stack.members[row].state
             self._compare(alone.after(state.step), state.state_dict())
+        part = _beginning(stack.members[0].state.data.val)
+        for alone, values in zip(present.values(), evaluate(stack, list(present), part, "val")):
+            self._compare(alone.evaluated(part), values)
         return held
 
     def seconds_alone(self) -> float:
@@ -72,7 +80,7 @@ class Probe:
         leaves = dict(_leaves(found))
         for path, value in _leaves(wanted):
             error = 0.0 if path == ("time",) else _difference(value, leaves.get(path))
-            if error > (0.0 if _is_exact(wanted) else TOLERANCE):
+            if error > self.tolerance:
                 where = ".".join(map(str, path))
                 raise CannotFuse(f"{where} differs from that of a run alone, by {error:.1e}")
             self.error = max(self.error, error)
@@ -97,6 +105,12 @@ class _Alone:
         self.random = found["random"]
         return found
 
+    def evaluated(self, part: Part) -> dict[str, float]:
+        """The loss and the metrics of a part of the data."""
+        values = evaluate_alone(self.state, part, "val")
+        self.state.train()
+        return values
+
     def seconds(self) -> float:
         """The fastest of some steps."""
         restore_generators(self.random)
@@ -119,8 +133,10 @@ def _chosen(members: Sequence[Member]) -> list[int]:
     return sorted(set(rows[:MEMBERS]))
 
 
-def _is_exact(state: Mapping[str, Any]) -> bool:
-    return all(value.device.type == "cpu" for _, value in _leaves(state["model"]))
+def _beginning(part: Part) -> Part:
+    """What is evaluated at once."""
+    assert isinstance(part, Examples)
+    return Examples(part.inputs[:SLICE], part.targets[:SLICE])
 
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

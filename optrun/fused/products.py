@@ -13,7 +13,7 @@ from torch import Tensor
 
 from optrun.fused.agreement import best_way, signature
 from optrun.fused.tensor import members
-from optrun.training.tape import opaque
+from optrun.training.tape import opaque, takes_out
 
 __all__ = ["product", "sum_of_rows"]
 
@@ -29,15 +29,17 @@ def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
     return (torch.bmm(a, b) if bias is None else torch.baddbmm(bias.unsqueeze(1), a, b),)
 
 
-def _by_numpy(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
-    result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype)
+@takes_out
+def _by_numpy(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> tuple[Tensor]:
+    result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype) if out is None else out
     numpy.matmul(a.numpy(), b.numpy(), out=result.numpy())
     return (result if bias is None else result.add_(bias.unsqueeze(1)),)
 
 
-def _by_numpy_in_rows(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+@takes_out
+def _by_numpy_in_rows(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> tuple[Tensor]:
     """The kernel for matrices that lie in memory row by row, after copying those that do not."""
-    result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype)
+    result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype) if out is None else out
     numpy.matmul(*(numpy.ascontiguousarray(each.numpy()) for each in (a, b)), out=result.numpy())
     return (result if bias is None else result.add_(bias.unsqueeze(1)),)
 

@@ -33,7 +33,6 @@ class Streams:
         """The streams, each with the first of the members whose stream it is, and all of them (int64 [n])."""
         return ((generator, *group) for generator, group in zip(self._generators, self._groups))
 
-    @property
     def generators(self) -> list[torch.Generator]:
         return self._generators
 

@@ -60,7 +60,7 @@ class Passes:
         criterion = getattr(self.state.criterion, "buffers", list)()
         changing = [*model.buffers(), *optimizer.vectors()]
         known = [*model.parameters(), *criterion, *changing]
-        return Tapes(known, changing, [torch.default_generator], WORTH)
+        return Tapes(known, changing, lambda: [torch.default_generator], WORTH)
 
     def _loss_and_gradients(self, share: float, first: bool, inputs: Tensor, targets: Tensor) -> Sequence[Tensor]:
         """The loss, and the gradients that have no place yet."""

@@ -15,8 +15,9 @@ nor computed by torch. `opaque` writes down what is computed outside of torch, `
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -26,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from optrun.training.compiler import without_compiler
 
-__all__ = ["CannotRecord", "Differs", "Tape", "decided", "opaque", "refuse", "unrecorded"]
+__all__ = ["CannotRecord", "Differs", "Tape", "decided", "opaque", "refuse", "takes_out", "unrecorded"]
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Tape:
         cls, function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], known: Iterable[Tensor]
     ) -> tuple[Tape, Sequence[Tensor]]:
         """The tape of `function(*inputs)`, and what it returned. `known` are the tensors, those of a model say, that
-        always lie where they lie now, whatever is in them. Raises CannotRecord, after the function has returned."""
+        always lie where they lie now, whatever is in them. Raises CannotRecord, perhaps in the middle of it."""
         with _Recorder(inputs, known) as recorder:
             results = function(*inputs)
         with torch._C.DisableTorchFunctionSubclass():
@@ -93,29 +94,42 @@ def unrecorded(function: Callable[..., T], *given: Any) -> T:
 
 
 def refuse(reason: str) -> None:
-    """What is being done must not be recorded."""
+    """What is about to be done cannot be recorded. Raises CannotRecord if somebody does."""
     if _Recorder.current is not None:
-        _Recorder.current.refused = reason
+        raise CannotRecord(reason)
+
+
+def takes_out(function: Callable[..., T]) -> Callable[..., T]:
+    """Decorator: a function for `opaque` that returns one tensor, and computes it into another one given as `out`."""
+    _INTO[function] = function
+    return function
+
+
+_aten = torch.ops.aten
+_COPY = _aten._foreach_copy_.default
+_INTO: dict[Any, Any] = {_aten.mm.default: _aten.mm.out, _aten.sum.dim_IntList: _aten.sum.IntList_out}
+"""What computes the same into a given place."""
 
 
 @dataclass(eq=False)
 class _Call:
     """A line of a tape: `results = function(arguments)`, with names in place of tensors."""
 
-    function: str
-    arguments: str
+    function: Any
+    arguments: list[str]
     used: set[str]
     results: list[str]
     is_list: bool
     matters: bool
     """Whether it does more than to return something: writes into an argument, draws random numbers."""
+    copies: dict[str, str] = field(default_factory=dict)
+    """If it does nothing but copy: to which names from which."""
 
-    @property
-    def text(self) -> str:
-        call = f"{self.function}({self.arguments})"
+    def text(self, name: Callable[[Any], str]) -> str:
+        call = f"{name(self.function)}({', '.join(self.arguments)})"
         if not any(self.results):
             return call
-        return f"{', '.join(name or '_' for name in self.results)}{',' if self.is_list else ''} = {call}"
+        return f"{', '.join(result or '_' for result in self.results)}{',' if self.is_list else ''} = {call}"
 
 
 _Place = tuple[Any, ...]
@@ -186,15 +200,14 @@ class _Recorder(TorchDispatchMode):
         is_list = isinstance(result, tuple | list)
         results = [self._named(each, lasts) for each in (result if is_list else [result])]
         if matters or (any(results) and not lasts):
-            name = self._functions.setdefault(function, f"f{len(self._functions)}")
-            self.calls.append(_Call(name, ", ".join(texts), used, results, is_list, matters))
+            copies = dict(zip(*[map(self._name, each) for each in arguments])) if function is _COPY else {}
+            self.calls.append(_Call(function, texts, used, results, is_list, matters, copies))
 
     def guard(self, test: Callable[[Tensor], bool], given: Tensor, answer: bool) -> None:
         name = self._input_of.get(given.untyped_storage()._cdata)
         if name is None:
             self._refused("what is decided depends on what is computed")
-        function = self._functions.setdefault(test, f"f{len(self._functions)}")
-        self.guards.append(f"if {function}({name}) is not {answer}: raise Differs")
+        self.guards.append(f"if {self._function(test)}({name}) is not {answer}: raise Differs")
 
     def _named(self, result: Any, lasts: bool) -> str:
         """The name of what is returned; none if it had one before, or is no tensor."""
@@ -241,12 +254,16 @@ class _Recorder(TorchDispatchMode):
         self._constants[name] = value
         return name
 
+    def _function(self, function: Any) -> str:
+        return self._functions.setdefault(function, f"f{len(self._functions)}")
+
     def written(self, results: Sequence[Tensor]) -> tuple[str, dict[str, Any]]:
         """The source of the function `replay`, and the names that it uses. Raises CannotRecord."""
         wanted = [self._name(result) for result in results]
         if self.refused:
             raise CannotRecord(self.refused)
-        lines = [*self.guards, *_freeing(_needed(self.calls, set(wanted)), set(wanted))]
+        calls = _copying_less(_needed(self.calls, set(wanted)))
+        lines = [*self.guards, *_freeing(calls, set(wanted), self._function)]
         lines.append(f"return {''.join(f'{name}, ' for name in wanted)}")
         source = f"def replay({', '.join(self._inputs)}):\n" + "".join(f"    {line}\n" for line in lines)
         functions = {name: getattr(function, "_op", function) for function, name in self._functions.items()}
@@ -274,12 +291,29 @@ def _needed(calls: Sequence[_Call], wanted: set[str]) -> list[_Call]:
     return needed[::-1]
 
 
-def _freeing(calls: Sequence[_Call], wanted: set[str]) -> list[str]:
+def _copying_less(calls: Sequence[_Call]) -> list[_Call]:
+    """What is computed only to be copied to a place is computed there."""
+    makers = {name: call for call in calls for name in call.results}
+    uses = Counter(name for call in calls for name in call.used)
+    for copying in [call for call in calls if call.copies]:
+        for to, name in list(copying.copies.items()):
+            maker = makers.get(name)
+            if maker is not None and maker.function in _INTO and uses[to] == 1:
+                maker.function = _INTO[maker.function]
+                maker.arguments.append(f"out={to}")
+                maker.used.add(to)
+                del copying.copies[to]
+        copying.arguments = [f"[{', '.join(copying.copies)}]", f"[{', '.join(copying.copies.values())}]"]
+        copying.used = {*copying.copies, *copying.copies.values()}
+    return [call for call in calls if call.function is not _COPY or call.copies]
+
+
+def _freeing(calls: Sequence[_Call], wanted: set[str], name_of: Callable[[Any], str]) -> list[str]:
     """Lines that forget a tensor after its last use, as the computation itself did."""
     last = {name: number for number, call in enumerate(calls) for name in (*call.used, *call.results) if name}
     lines: list[str] = []
     for number, call in enumerate(calls):
-        lines.append(call.text)
+        lines.append(call.text(name_of))
         done = [name for name, at in last.items() if at == number and name.startswith("t") and name not in wanted]
         if done:
             lines.append(f"del {', '.join(sorted(done))}")

@@ -43,12 +43,12 @@ def can_be_recorded(model: nn.Module, criterion: Any) -> bool:
 @dataclass
 class Tapes:
     """Tapes of computations for which `known` are the tensors that always lie in the same place, `changing` those among
-    them that are written into, and `generators` what is drawn from. A kind of batch is recorded if at least `worth` of
-    it are still to come."""
+    them that are written into, and `generators` gives what is drawn from. A kind of batch is recorded if at least
+    `worth` of it are still to come."""
 
     known: Sequence[Tensor]
     changing: Sequence[Tensor]
-    generators: Sequence[torch.Generator]
+    generators: Callable[[], Sequence[torch.Generator]]
     worth: int
     _seen: dict[Hashable, int] = field(default_factory=dict)
     _tapes: dict[Hashable, Tape | None] = field(default_factory=dict)
@@ -88,11 +88,11 @@ class Tapes:
 
     def _standing(self) -> list[Tensor]:
         """Where all stands that `compute` changes."""
-        return [*(each.get_state() for each in self.generators), *(each.detach().clone() for each in self.changing)]
+        return [*(each.get_state() for each in self.generators()), *(each.detach().clone() for each in self.changing)]
 
     def _put_back(self, standing: Iterable[Tensor]) -> None:
         states = iter(standing)
-        for generator in self.generators:
+        for generator in self.generators():
             generator.set_state(next(states))
         with torch.no_grad():
             for tensor, value in zip(self.changing, states):
