@@ -106,7 +106,7 @@ class Experiment:
         where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
         run = cls(spec, state, batches, where, lock(where))
         run.record = Record(where, config=to_yaml(spec.resolved()))
-        run.describe(**described(spec, state, imported, around))
+        run.describe(**described(spec, state, batches, imported, around))
         run._summarize("running")
         return run
 

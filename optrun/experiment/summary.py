@@ -8,18 +8,28 @@ from typing import Any
 
 from optrun.config.spec import Spec
 from optrun.runs import environment
+from optrun.training.batches import Batches
 from optrun.training.state import State
 
 __all__ = ["described", "summarized"]
 
 
 def described(
-    spec: Spec, state: State, imported: Sequence[Mapping[str, str]], around: Mapping[str, Any] | None
+    spec: Spec,
+    state: State,
+    batches: Batches,
+    imported: Sequence[Mapping[str, str]],
+    around: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The content of environment.json for a run that starts now. `around` are its `environment.surroundings`, if they
     are known already; `imported` the user's files behind its components."""
     around = around or environment.surroundings(spec.folder)
-    more = {"imports": list(imported), "data_fingerprint": state.data.fingerprint, "objective": spec.objective}
+    more = {
+        "imports": list(imported),
+        "data_fingerprint": state.data.fingerprint,
+        "batches": batches.source,
+        "objective": spec.objective,
+    }
     return environment.describe(sys.argv, int(spec.threads), str(state.device), around, **more)
 
 

@@ -62,34 +62,44 @@ class Batches:
         self.rows_per_step = batch_size * accumulate
         self.steps_per_epoch = math.ceil(len(part) / self.rows_per_step)
 
+    @property
+    def source(self) -> str:
+        """Where batches come from, in words."""
+        if self.in_memory:
+            return f"tensors on {self.part.inputs.device}"  # type: ignore[union-attr]
+        return f"{self.workers or 'no'} loading processes"
+
     def after(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
         """The steps that follow step `step` of epoch `epoch`, without end."""
-        serve = self._gathered if self.in_memory else self._fetched
+        return self._gathered(epoch, step) if self.in_memory else self._fetched(epoch, step)
+
+    def _orders(self, epoch: int, step: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Of each epoch from then on: its number, the example with which its steps begin, and its order."""
         while True:
-            order = epoch_order(self.seed, epoch, len(self.part))
-            yield from serve(order, epoch, step * self.rows_per_step)
+            yield epoch, step * self.rows_per_step, epoch_order(self.seed, epoch, len(self.part))
             epoch, step = epoch + 1, 0
 
-    def _gathered(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
+    def _gathered(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
         part: Examples = self.part  # type: ignore[assignment]
         row = part.inputs[0].nbytes + part.targets[0].nbytes
         steps = max(1, GATHERED_BYTES // (row * self.rows_per_step)) if self._cuts_are_aligned(part) else 1
-        for rows in order[first:].split(steps * self.rows_per_step):
-            rows = rows.to(part.inputs.device)
-            inputs = self.place(part.inputs.index_select(0, rows))
-            targets = self.place(part.targets.index_select(0, rows))
-            for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
-                yield self._micro_batches(x, y)
+        for _, first, order in self._orders(epoch, step):
+            for rows in order[first:].split(steps * self.rows_per_step):
+                rows = rows.to(part.inputs.device)
+                inputs = self.place(part.inputs.index_select(0, rows))
+                targets = self.place(part.targets.index_select(0, rows))
+                for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
+                    yield self._micro_batches(x, y)
 
     def _cuts_are_aligned(self, part: Examples) -> bool:
         """Whether a batch that is a view of many lies where one of its own would."""
         return is_aligned(self.batch_size * part.inputs[0].nbytes)
 
-    def _fetched(self, order: Tensor, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
-        starts = range(first, len(order), self.rows_per_step)
+    def _fetched(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
+        """One loader for all epochs: its processes go on from one to the next."""
         loader = DataLoader(
-            _Fetching(self.part, self.augment, order, self.rows_per_step, self.seed, epoch),
-            sampler=starts,
+            _Fetching(self.part, self.augment, self.seed),
+            sampler=self._wanted(epoch, step),
             batch_size=None,
             num_workers=self.workers,
             multiprocessing_context=_FORK if self.workers else None,
@@ -99,6 +109,11 @@ class Batches:
         for x, y in loader:
             x, y = self.place(x), self.place(y)
             yield self._micro_batches(x, y if y.is_floating_point() else self.to_loss(y))
+
+    def _wanted(self, epoch: int, step: int) -> Iterator[_Wanted]:
+        for number, first, order in self._orders(epoch, step):
+            for start in range(first, len(order), self.rows_per_step):
+                yield _Wanted(number, start, order[start : start + self.rows_per_step])
 
     def _micro_batches(self, inputs: Tensor, targets: Tensor) -> list[MicroBatch]:
         if len(inputs) <= self.batch_size:
@@ -111,16 +126,22 @@ class Batches:
 
 
 @dataclass(frozen=True)
+class _Wanted:
+    """An optimizer step: its epoch, the place of its first example in the epoch's order, its examples (int64 [n])."""
+
+    epoch: int
+    position: int
+    rows: Tensor
+
+
+@dataclass(frozen=True)
 class _Fetching(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """One epoch of a part; the item at `start` is the optimizer step that begins with the epoch's example `start`."""
+    """What a part has for an optimizer step, in the loading processes."""
 
     part: Part
     augment: Augment | None
-    order: Tensor
-    rows_per_step: int
     seed: int
-    epoch: int
 
-    def __getitem__(self, start: int) -> tuple[Tensor, Tensor]:
-        rows = self.order[start : start + self.rows_per_step]
-        return fetch(self.part, rows, self.augment, seed=self.seed, epoch=self.epoch, position=start)
+    def __getitem__(self, step: _Wanted) -> tuple[Tensor, Tensor]:
+        place = {"seed": self.seed, "epoch": step.epoch, "position": step.position}
+        return fetch(self.part, step.rows, self.augment, **place)
