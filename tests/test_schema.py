@@ -80,6 +80,8 @@ def test_it_accepts_every_good_config(text: str) -> None:
         "early_stop: {patience: 2, mode: up}\n",
         "tags: [1]\n",
         "compile: on\n",
+        "compile: fast\n",
+        "memory_format: NHWC\n",
         "dataset: digits2\n",
         "dataset: {name: digits}\n",
         "dataset: {name: digits, batch_size: 64, val_fraction: 1.5}\n",

@@ -552,6 +552,13 @@ def test_epochs(tmp_path: Path) -> None:
     assert run.summary["epochs"] == 3
 
 
+@pytest.mark.parametrize("choice", [{"name": "SGD", "lr": 0.1}, {"name": "Adam"}], ids=label)
+def test_channels_last(choice: Config, tmp_path: Path) -> None:
+    config = {**CNN, "optimizer": choice, "clip_norm": 1.0}
+    log = textbook(config, memory_format=torch.channels_last)
+    assert_same(trained(tmp_path, {**config, "memory_format": "channels_last"}), log)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2**32, 2**63 - 1])
 def test_seed(seed: int, tmp_path: Path) -> None:
     config = {**MLP, "seed": seed, "model": {"name": "mlp", "hidden": [16], "dropout": 0.5}}

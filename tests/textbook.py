@@ -73,10 +73,13 @@ class Textbook:
     dtype: torch.dtype = torch.float32
     autocast: torch.dtype | None = None
     scaler: torch.amp.GradScaler | None = None
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def run(self) -> Log:
         torch.manual_seed(self.seed)
         model = self.model().to(self.dtype)
+        if self.memory_format != torch.contiguous_format:
+            model = model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         optimizers = list(self.optimizers(model))
         timed = [each for optimizer in optimizers for each in self.schedulers(optimizer)]
         log, step, epoch = Log(), 0, 0
@@ -199,7 +202,8 @@ class Textbook:
         return torch.autocast("cpu", dtype=self.autocast) if self.autocast else contextlib.nullcontext()
 
     def cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        cast = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        return cast.contiguous(memory_format=self.memory_format) if cast.dim() == 4 else cast
 
 
 def step_schedulers(timed: Sequence[Timed], after: str, step: int, *metric: float) -> None:

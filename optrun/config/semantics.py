@@ -189,6 +189,8 @@ def _loss_of_model(spec: Spec) -> Iterator[Complaint]:
 def _device(spec: Spec) -> Iterator[Complaint]:
     if spec.device == "mps" and spec.precision in ("fp64", "fp16"):
         yield ("precision",), f"MPS has no {spec.precision} training; use fp32, or bf16"
+    if spec.device in ("cpu", "mps") and spec.precision == "tf32":
+        yield ("precision",), f"tf32 is a format of NVIDIA's GPUs, and device is {spec.device}; use fp32"
 
 
 def _threads(spec: Spec) -> Iterator[Complaint]:

@@ -76,8 +76,8 @@ class Spec(BaseModel):
     """Init, data order, dropout: everything random derives from it."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
-    precision: Literal["fp32", "fp64", "bf16", "fp16"] = "fp32"
-    """bf16 and fp16 by autocast; fp16 with loss scaling."""
+    precision: Literal["fp32", "fp64", "tf32", "bf16", "fp16"] = "fp32"
+    """bf16 and fp16 by autocast, fp16 with loss scaling; tf32: fp32 with rounded products, on NVIDIA's GPUs."""
     epochs: Count | None = None
     """Passes over the training part; give this or steps."""
     steps: Count | None = None
@@ -114,8 +114,10 @@ class Spec(BaseModel):
     """CPU threads; auto is one for a step too small to share, else the physical cores."""
     keep_checkpoints: Literal["all", "last", "none"] = "all"
     """all: the last two and the best; last: the last one; none: nothing before the end."""
-    compile: bool = False
-    """Use torch.compile; results may differ in the last bits."""
+    compile: bool | Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False
+    """Use torch.compile, in one of its modes (reduce-overhead: CUDA graphs); results may differ in the last bits."""
+    memory_format: Literal["contiguous_format", "channels_last"] = "contiguous_format"
+    """How images and the weights of convolutions lie in memory; results may differ in the last bits."""
     deterministic: bool = True
     """Refuse operations that could give other bits next time."""
     notes: str = ""

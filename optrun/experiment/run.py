@@ -190,7 +190,8 @@ class Experiment:
 
     def events(self) -> Generator[Event, None, None]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
-        settings = numerics(threads=int(self.spec.threads), deterministic=self.spec.deterministic)
+        spec = self.spec
+        settings = numerics(threads=int(spec.threads), deterministic=spec.deterministic, tf32=spec.precision == "tf32")
         with self.lock, self.record, settings, StopRequest() as stop:
             try:
                 yield from self._train(stop)

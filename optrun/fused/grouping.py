@@ -42,6 +42,8 @@ def cannot_fuse(spec: Spec) -> str | None:
         return f"{spec.precision} is trained alone"
     if spec.compile:
         return "a compiled model is trained alone"
+    if spec.memory_format != "contiguous_format":
+        return f"{spec.memory_format} is trained alone"
     if spec.threads != 1:
         return f"{spec.threads} threads are for a run alone"
     if spec.model.settings.get("sparse"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,11 +19,11 @@ from torch.utils import flop_counter
 __all__ = ["compile_model", "set_deterministic", "without_compiler"]
 
 
-def compile_model(model: nn.Module) -> None:
-    """Have the model compiled when it is called first."""
+def compile_model(model: nn.Module, mode: str | Literal[True]) -> None:
+    """Have the model compiled, in that mode of `torch.compile`, when it is called first."""
     import torch._inductor.config  # noqa: F401  # so that it is told what is to be deterministic
 
-    model.compile()
+    model.compile(mode=None if mode is True else mode)
 
 
 def set_deterministic(wanted: bool) -> None:

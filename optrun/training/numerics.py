@@ -21,8 +21,9 @@ small CNN, 250 million, takes 0.68 of the time)."""
 
 
 @contextlib.contextmanager
-def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
-    """Run with `threads` CPU threads and, if asked for, deterministic algorithms only; restore both afterwards."""
+def numerics(*, threads: int, deterministic: bool, tf32: bool = False) -> Iterator[None]:
+    """Run with `threads` CPU threads and, if asked for, deterministic algorithms only, and tf32 products on a GPU;
+    restore all of it afterwards."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -30,6 +31,8 @@ def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
     set_deterministic(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes no result
     torch.backends.cudnn.benchmark = False
+    products = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
         with torch.sparse.check_sparse_tensor_invariants(enable=False):  # torch's default; unsaid, its optimizers warn
             yield
@@ -37,6 +40,7 @@ def numerics(*, threads: int, deterministic: bool) -> Iterator[None]:
         torch.set_num_threads(before[0])
         set_deterministic(before[1])
         torch.backends.cudnn.benchmark = before[2]
+        torch.backends.cuda.matmul.allow_tf32 = products
         torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,5 @@
-"""Number formats: fp32 and fp64 as the type of everything, bf16 and fp16 by autocast, fp16 with loss scaling.
+"""Number formats: fp32 and fp64 as the type of everything, bf16 and fp16 by autocast, fp16 with loss scaling; tf32 is
+fp32 with `torch.backends.cuda.matmul.allow_tf32` (`numerics`).
 
 Source: torch.amp; Micikevicius et al. 2018, "Mixed Precision Training".
 """
@@ -21,15 +22,19 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a run's tensors live, and the type of those that hold floating-point numbers."""
+    """Where a run's tensors live, the type of those that hold floating-point numbers, and how images lie there."""
 
     device: torch.device
     dtype: torch.dtype
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """The tensor there; one in pinned memory is copied without waiting."""
         dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(self.device, dtype, non_blocking=tensor.is_pinned())
+        placed = tensor.to(self.device, dtype, non_blocking=tensor.is_pinned())
+        if self.memory_format == torch.contiguous_format or placed.dim() != 4:
+            return placed
+        return placed.contiguous(memory_format=self.memory_format)
 
 
 def dtype_of(precision: str) -> torch.dtype:

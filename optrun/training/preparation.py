@@ -70,12 +70,15 @@ def prepare_run(
             model = sized(spec.model.name, make, data, to_train=to_train)
             if not apart:
                 feasibility.judge_model(spec, model, data)
+        memory_format = getattr(torch, spec.memory_format)
         model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
+        if memory_format != torch.contiguous_format:
+            model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
         with located(spec, "loss"):
             criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
             if not apart:
                 feasibility.judge_loss(spec, data, criterion, device, dtype)
-        place = Placement(device, dtype)
+        place = Placement(device, dtype, memory_format)
         ready = _placed(data, place)
         batches = _batches(spec, ready, criterion, place)
         if spec.threads == "auto":
@@ -83,7 +86,7 @@ def prepare_run(
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
         stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch, apart)
         if spec.compile:
-            compile_model(model)
+            compile_model(model, spec.compile)
         state = State(
             model=model,
             optimizer=stepper,
