@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from time import perf_counter
 
 from torch import Tensor
 
@@ -41,7 +40,7 @@ def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
             state.train()
         if state.step >= state.total_steps:
             break
-        started = perf_counter()
+        started = state.clock.start()
         epoch, lr = state.epoch, state.optimizer.learning_rates()
         micro_batches = next(upcoming)
         loss, grad_norm = take_step(state, micro_batches, spec)
@@ -50,7 +49,9 @@ def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
         logged = state.step % spec.log_every == 0 or state.step == state.total_steps
         if logged:
             state.recent.gather(state.step)
-        state.time += perf_counter() - started
+        state.clock.stop(started)
+        if logged or state.device.type == "cpu":
+            state.time += state.clock.seconds()
         yield Stepped(state.step, state.training_row() if logged else None)
     if state.evaluated != state.step:
         yield evaluation(state, spec, scheduled=False)
@@ -115,6 +116,7 @@ def evaluation(state: State, spec: Spec, *, scheduled: bool) -> Evaluated:
     """Evaluate the validation part; a scheduled evaluation is shown to the scheduler, one at the run's end is not."""
     values = evaluate(state, state.data.val, "val")
     state.evaluated = state.step
+    state.time += state.clock.seconds()
     if scheduled:
         state.schedule.after_evaluation(values)
     return Evaluated(state.step, state.epoch, state.time, values, scheduled)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from optrun.components.data import Data
+from optrun.training.clock import Clock
 from optrun.training.passes import Passes
 from optrun.training.precision import Placement
 from optrun.training.progress import Progress
@@ -59,11 +60,13 @@ class State:
     """Training examples seen."""
 
     checks_every_loss: bool = field(init=False)
+    clock: Clock = field(init=False)
     passes: Passes = field(init=False)
     """Forward and backward passes that have been recorded."""
 
     def __post_init__(self) -> None:
         self.checks_every_loss = self.place.device.type == "cpu"
+        self.clock = Clock(self.place.device)
         self.passes = Passes(self)
 
     def train(self) -> None:
@@ -88,6 +91,7 @@ class State:
     def settle(self) -> None:
         """Fetch what the latest steps left on the device. Raises Diverged; nothing may be saved before this."""
         self.recent.gather(self.step)
+        self.time += self.clock.seconds()
 
     def training_row(self) -> dict[str, Any]:
         """The latest step as a row of metrics.jsonl; its values must have been fetched."""
