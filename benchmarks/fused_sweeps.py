@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.bare_pool import PROCESSES, digest
 from benchmarks.processes import Patience, Times, timed
-from benchmarks.step_cost import spread
+from benchmarks.ratios import spread
 from optrun.components.data import Examples
 from optrun.config.sweep import load_sweep
 from optrun.runs import checkpoint, reader

@@ -9,7 +9,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,8 @@ class Times:
     """Of the machine's CPU time meanwhile, the share that went to processes of others (Linux; else 0)."""
 
 
-def timed(command: list[str], environment: dict[str, str], output: Path) -> Times:
-    """What a command takes, its words written to `output`. Raises AssertionError if it fails."""
+def timed(command: list[str], environment: Mapping[str, str], output: Path, expected: int = 0) -> Times:
+    """What a command takes, its words written to `output`. Raises AssertionError if it ends with another status."""
     before, busy = _own_cpu(), _all_cpu()
     with output.open("w", encoding="utf-8") as file:
         started = time.perf_counter()
@@ -42,7 +42,9 @@ def timed(command: list[str], environment: dict[str, str], output: Path) -> Time
             process.wait()
             raise
         wall = time.perf_counter() - started
-    assert status == 0, f"{' '.join(command[:4])} ended with {status}:\n{output.read_text(encoding='utf-8')[-3000:]}"
+    assert status == expected, (
+        f"{' '.join(command[:4])} ended with {status}:\n{output.read_text(encoding='utf-8')[-3000:]}"
+    )
     _wait_for_descendants()
     elapsed = time.perf_counter() - started
     cpu = _own_cpu() - before
