@@ -51,6 +51,10 @@ def logging(chosen: argparse.Namespace) -> Figures:
     return measured("logging_cost", chosen.rounds)
 
 
+def settings(chosen: argparse.Namespace) -> Figures:
+    return measured("settings", chosen.workloads, chosen.rounds)
+
+
 def profile(chosen: argparse.Namespace) -> Figures:
     return measured("profile_step", chosen.config, chosen.overrides, chosen.seconds)
 
@@ -59,7 +63,14 @@ def performance(chosen: argparse.Namespace) -> Figures:
     """All of the above, into this folder and into the documentation."""
     picture = str(HERE.parent / "docs" / "peers.svg")
     rivals = ["--rival-python", chosen.rival_python]
-    for words in (["profile"], ["logging"], ["start"], ["scaling"], ["peers", *rivals, "--picture", picture]):
+    for words in (
+        ["profile"],
+        ["logging"],
+        ["start"],
+        ["scaling"],
+        ["settings"],
+        ["peers", *rivals, "--picture", picture],
+    ):
         run([*words, "--output", str(HERE / f"{words[0]}.json")])
     return quote(chosen)
 
@@ -152,17 +163,19 @@ def _parser() -> argparse.ArgumentParser:
     beside = command(
         peers, "optrun beside loops by hand and other libraries, on three workloads", rounds=21, processes=7
     )
-    beside.add_argument("--workloads", nargs="+", default=["digits", "images", "transformer"])
     beside.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="of the steps; processes have one")
     beside.add_argument("--picture", metavar="FILE", type=Path, help="an SVG, PNG or PDF")
     command(scaling, "what a step costs early and late in a long run, and what the run has on the disk", steps=100_000)
     starting = command(start, "how long commands take to start", rounds=15)
     command(logging, "a step that writes a row, over one that writes none", rounds=51)
+    changing = command(settings, "what settings that change bits gain, and how much they change", rounds=11)
+    for made in (beside, changing):
+        made.add_argument("--workloads", nargs="+", default=["digits", "images", "transformer"])
     profiling = command(profile, "where the time of a step goes")
     profiling.add_argument("config", nargs="?", type=Path, default=HERE.parent / "configs" / "quickstart.yaml")
     profiling.add_argument("overrides", metavar="KEY=VALUE", nargs="*")
     profiling.add_argument("--seconds", type=float, default=20)
-    whole = command(performance, "peers, scaling, start, logging and profile; then quote. Takes about an hour")
+    whole = command(performance, "profile, logging, start, scaling, settings and peers; then quote. Takes an hour")
     command(quote, "write the figures in this folder into README.md and docs/performance.md")
     command(config_results, "what every config in configs/ reaches, over seeds", seeds=10)
     sweeps = command(

@@ -66,7 +66,7 @@ def _part(frame: FrameType) -> str | None:
     path = frame.f_code.co_filename
     if "/optrun/training/" not in path and "/optrun/experiment/" not in path:
         return None
-    line = linecache.getline(path, frame.f_lineno)
+    line = linecache.getline(path, frame.f_lineno or 0)  # some instructions are of no line
     return next((part for part, signs in PARTS.items() if any(sign in line for sign in signs)), None)
 
 

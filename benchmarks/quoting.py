@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import logging_cost, peers, profile_step, scaling, start
+from benchmarks import logging_cost, peers, profile_step, scaling, settings, start
 from benchmarks.ratios import words
 
 __all__ = ["FIGURES", "PAGES", "figures", "quoted"]
@@ -67,7 +67,7 @@ def _summary() -> str:
     ours = {name: words(its["optrun"]["ratio"]) for name, its in steps.items()}
     digits, on = steps["digits"], measured["machine"]
     others = ", ".join(f"{name} {digits[name]['ratio']['median']:.1f}" for name in BEHIND if name in digits)
-    rounds = ", ".join(str(its["optrun"]["ratio"]["n"]) for its in steps.values())
+    rounds = digits["optrun"]["ratio"]["n"]
     return _filled(
         "With a row of metrics for every step, with clipping and a schedule, and to the same bits, a step costs "
         f"{ours['digits']} of its time in the [bare loop](benchmarks/bare_loop.py) of PyTorch calls for an MLP on "
@@ -96,6 +96,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "scaling": _table("scaling", scaling.table),
     "start": _table("start", start.table),
     "logging": _table("logging", logging_cost.table),
+    "settings": _table("settings", settings.table),
     "profile": _table("profile", profile_step.table),
 }
 """What a page may have written into it."""

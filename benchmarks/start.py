@@ -7,7 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,16 @@ COMMANDS = {
 }
 
 
-def measure(rounds: int, patience: float) -> dict[str, Any]:
-    """Seconds and ratios over so many rounds, after one that is not counted."""
-    spare, names = Patience(patience), [*PROGRAMS, *COMMANDS]
+def measure(rounds: int, patience: float, names: Sequence[str] = (*PROGRAMS, *COMMANDS)) -> dict[str, Any]:
+    """Seconds and ratios over so many rounds, after one that is not counted; of all there is to time, or of some."""
+    spare = Patience(patience)
     taken: dict[str, list[Times]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
-        for lr in (0.05, 0.1):  # two runs to list and to compare
+        for lr in (0.05, 0.1) if {"optrun list", "optrun compare"} & set(names) else ():
             _run(Command(f"{TRAIN}/{lr} epochs=1 optimizer.lr={lr}", STEP), folder)
         for number in range(rounds + 1):
-            for name in random.Random(number).sample(names, len(names)):
+            for name in random.Random(number).sample(list(names), len(names)):
                 times = spare.calmest(functools.partial(_run, COMMANDS.get(name) or PROGRAMS[name], folder))
                 if number:
                     taken[name].append(times)
@@ -86,6 +86,7 @@ def measure(rounds: int, patience: float) -> dict[str, Any]:
                 "cpu_ratio": paired(cpu[name], cpu[command.beside]),
             }
             for name, command in COMMANDS.items()
+            if name in names
         },
     }
 
@@ -102,10 +103,12 @@ def _run(what: Command | str, folder: Path) -> Times:
 
 def table(figures: Mapping[str, Any]) -> str:
     """The figures as a Markdown table: medians, with quartiles in brackets."""
-    lines = ["| | time | CPU | time, to that of | |", "|---|---|---|---|---|"]
+    lines = ["| | time | CPU | beside | time, to its | CPU, to its |", "|---|---|---|---|---|---|"]
     for name in figures["wall_seconds"]:
         seconds = [f"{figures[kind][name]['median']:.2f} s" for kind in ("wall_seconds", "cpu_seconds")]
         command = figures["commands"].get(name)
-        beside = [command["beside"], words(command["wall_ratio"])] if command else ["", ""]
+        beside = (
+            [command["beside"], words(command["wall_ratio"]), words(command["cpu_ratio"])] if command else ["", "", ""]
+        )
         lines.append(f"| {' | '.join([name, *seconds, *beside])} |")
     return "\n".join(lines)

@@ -41,6 +41,7 @@ def measure(
     for workload in map(WORKLOADS.__getitem__, workloads):
         steps = {str(n): measure_steps(workload, peers, rounds, threads=n, rival_python=rival_python) for n in threads}
         whole = measure_processes(workload, peers, processes, rival_python, spare) if processes else {}
+        print(f"  {workload.name} measured", file=sys.stderr, flush=True)
         found["workloads"][workload.name] = {"title": workload.title, "steps": steps, "processes": whole}
     return found
 

@@ -32,12 +32,13 @@ def _table(workload: Mapping[str, Any]) -> str:
     heads = [f"{workload['title']}; {rounds} rounds of {first['steps_per_turn']} steps"]
     heads += [f"a step, {_threads(count)}" for count in steps]
     lines = []
-    for name, found in first["peers"].items():
+    for name in first["peers"]:
         cells = [name, *(words(each["peers"][name]["ratio"]) for each in steps.values())]
         if processes:
             whole = processes["peers"][name]
             cells += [f"{whole['wall_seconds']['median']:.1f} s, {words(whole['wall_ratio'])}"]
-        lines.append([*cells, "the same" if found["largest_difference"] == 0 else "others"])
+        differs = any(each["peers"][name]["largest_difference"] for each in steps.values())
+        lines.append([*cells, "others" if differs else "the same"])
     if processes:
         rounds = processes["peers"]["optrun"]["wall_ratio"]["n"]
         heads.append(f"the process, {processes['epochs']} epochs, {rounds} rounds, to optrun's")
@@ -75,7 +76,7 @@ def draw(figures: Mapping[str, Any], path: Path) -> None:
                 ax.tick_params(axis="y", length=0)
         for label in [label for ax in axes[:, 0] for label in ax.get_yticklabels()]:
             label.set_fontweight("bold" if label.get_text() == OPTRUN.name else "normal")
-        axes[0][-1].legend(loc="lower right")
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         write(figure, path)
 
 
