@@ -26,6 +26,7 @@ INTERVAL = 0.001
 
 PARTS = {
     "batch": ("next(upcoming)",),
+    "forward to backward, replayed": ("passes.replayed(",),
     "forward": ("state.model(",),
     "loss": ("state.criterion(", "loss.item()"),
     "backward": (".backward()",),
@@ -35,7 +36,7 @@ PARTS = {
     "logging": ("recent.add(", "recent.gather(", "training_row(", "self.take("),
     "evaluation": ("evaluation(state",),
 }
-"""What stands in the lines of each part."""
+"""What stands in the lines of each part. A pass that is replayed from a tape is forward, loss and backward in one."""
 
 REST = "the loop itself"
 

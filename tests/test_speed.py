@@ -51,5 +51,5 @@ def test_the_profile_finds_every_part_of_a_step() -> None:
     shares = {part: its["share"] for part, its in parts.items()}
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares[part] for part in PARTS) >= 0
-    assert all(shares[part] > 0.01 for part in ("batch", "forward", "backward", "clip", "optimizer", "logging"))
-    assert shares["backward"] > shares["schedule"]
+    assert all(shares[part] > 0.01 for part in ("batch", "clip", "optimizer", "logging"))
+    assert shares["forward to backward, replayed"] + shares["forward"] + shares["backward"] > 0.3
