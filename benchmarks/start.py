@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.contest import environment
-from benchmarks.processes import Patience, Times, timed
+from benchmarks.processes import Patience, Times, environment, timed
 from benchmarks.ratios import paired, spread, words
 
 __all__ = ["measure", "table"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import sys
 import tempfile
@@ -15,22 +14,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.workloads import Workload
+from benchmarks.processes import environment
 from benchmarks.turns import Side, Turn
 
-__all__ = [
-    "BARE",
-    "OPTRUN",
-    "PEERS",
-    "Contest",
-    "Peer",
-    "command",
-    "contest",
-    "differences",
-    "environment",
-    "folder_for",
-]
-
-ROOT = Path(__file__).parents[2]
+__all__ = ["BARE", "OPTRUN", "PEERS", "Contest", "Peer", "command", "contest", "differences", "folder_for"]
 
 
 @dataclass(frozen=True)
@@ -117,14 +104,8 @@ def command(peer: Peer, workload: Workload, folder: Path, rival_python: str, *, 
         imports = map(str, workload.imports)
         return [sys.executable, "-m", "benchmarks.peers.optrun_run", str(folder), *imports, *peer.arguments]
     imports = [word for path in workload.imports for word in ("--import", str(path))]
-    where = ["--run-dir", str(folder / "run"), "--quiet"]
+    where = ["--run-dir", str(folder / "run")]
     return [sys.executable, "-m", "optrun", "train", str(folder / "config.yaml"), *where, *imports, *peer.arguments]
-
-
-def environment(threads: int) -> Mapping[str, str]:
-    """As a user has it who asks for so many threads, and for no network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    return {**kept, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
 def differences(peers: Sequence[Peer], directory: Path) -> dict[str, float]:

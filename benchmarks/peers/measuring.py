@@ -10,16 +10,15 @@ from __future__ import annotations
 import functools
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.contest import BARE, PEERS, Peer, command, contest, differences, environment, folder_for
+from benchmarks.peers.contest import BARE, PEERS, Peer, command, contest, differences, folder_for
 from benchmarks.peers.workloads import WORKLOADS, Workload
-from benchmarks.processes import Patience, timed
+from benchmarks.processes import Patience, environment, installed, timed
 from benchmarks.ratios import paired, spread
 
 __all__ = ["measure", "measure_processes", "measure_steps"]
@@ -32,7 +31,7 @@ def measure(
 
     Raises AssertionError where optrun's weights are not the bare loop's, bit for bit.
     """
-    versions = _versions(rival_python)
+    versions = installed(rival_python, (peer.package for peer in PEERS))
     peers = [peer for peer in PEERS if peer.package in versions]
     for missing in sorted({peer.package for peer in PEERS} - versions.keys()):
         print(f"  {missing} is not installed in {rival_python}; --rival-python names another Python")
@@ -112,17 +111,3 @@ def measure_processes(
             for peer in peers
         },
     }
-
-
-def _versions(python: str) -> dict[str, str]:
-    """The versions of the peers' packages that `python` has."""
-    program = (
-        "import sys\n"
-        "from importlib import metadata\n"
-        "for name in sys.argv[1:]:\n"
-        "    try: print(name, metadata.version(name))\n"
-        "    except metadata.PackageNotFoundError: pass"
-    )
-    names = sorted({peer.package for peer in PEERS})
-    printed = subprocess.run([python, "-c", program, *names], check=True, capture_output=True, text=True).stdout
-    return dict(line.split() for line in printed.splitlines())
