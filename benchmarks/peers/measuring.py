@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.contest import BARE, PEERS, Peer, command, contest, differences, folder_for
+from benchmarks.peers.showing import table
 from benchmarks.peers.workloads import WORKLOADS, Workload
 from benchmarks.processes import Patience, environment, installed, timed
 from benchmarks.ratios import paired, spread
@@ -29,6 +30,8 @@ def measure(
 ) -> dict[str, Any]:
     """Every workload's steps with each number of threads, and its whole processes with one, for the peers there are.
 
+    It takes long: what is known is said meanwhile, on standard error.
+
     Raises AssertionError where optrun's weights are not the bare loop's, bit for bit.
     """
     versions = installed(rival_python, (peer.package for peer in PEERS))
@@ -40,8 +43,8 @@ def measure(
     for workload in map(WORKLOADS.__getitem__, workloads):
         steps = {str(n): measure_steps(workload, peers, rounds, threads=n, rival_python=rival_python) for n in threads}
         whole = measure_processes(workload, peers, processes, rival_python, spare) if processes else {}
-        print(f"  {workload.name} measured", file=sys.stderr, flush=True)
         found["workloads"][workload.name] = {"title": workload.title, "steps": steps, "processes": whole}
+        print(table({"workloads": {workload.name: found["workloads"][workload.name]}}), file=sys.stderr, flush=True)
     return found
 
 
