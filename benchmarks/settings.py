@@ -13,26 +13,16 @@ from benchmarks.peers.contest import OPTRUN, Peer
 from benchmarks.peers.measuring import measure_steps
 from benchmarks.peers.workloads import WORKLOADS
 from benchmarks.ratios import words
-from optrun.config.spec import Spec
 
 __all__ = ["measure", "table"]
 
-SETTINGS = {
-    "optimizer.fused=true": "optimizer",
-    "precision=bf16": "precision",
-    "compile=true": "compile",
-    "channels_last=true": "channels_last",
-    "tf32=true": "tf32",
-}
-"""Overrides, and the key of the config that each needs."""
+SETTINGS = ("optimizer.fused=true", "precision=bf16", "compile=true", "memory_format=channels_last")
 
 
 def measure(workloads: Sequence[str], rounds: int) -> dict[str, Any]:
-    """The ratios to optrun as it comes, with one thread, over so many rounds; of the settings that this optrun has."""
-    there = [setting for setting, key in SETTINGS.items() if key in Spec.model_fields]
-    peers = [OPTRUN, *(Peer(setting, None, (setting,), exact=False) for setting in there)]
+    """The ratios to optrun as it comes, with one thread, over so many rounds; of each setting."""
+    peers = [OPTRUN, *(Peer(setting, None, (setting,), exact=False) for setting in SETTINGS)]
     return {
-        "settings": there,
         "workloads": {
             name: {"title": WORKLOADS[name].title, **measure_steps(WORKLOADS[name], peers, rounds, yardstick=OPTRUN)}
             for name in workloads
@@ -45,9 +35,9 @@ def table(figures: Mapping[str, Any]) -> str:
     workloads = figures["workloads"].values()
     lines = [["a step's time, to that without", *(its["title"] for its in workloads)]]
     lines.append(["---"] * len(lines[0]))
-    for setting in figures["settings"]:
-        found = [its["peers"][setting] for its in workloads]
-        cells = [f"{words(each['ratio'])}, {_difference(each['largest_difference'])}" for each in found]
+    for setting in SETTINGS:
+        found = [its["peers"].get(setting) for its in workloads]
+        cells = [f"{words(it['ratio'])}, {_difference(it['largest_difference'])}" if it else "–" for it in found]
         lines.append([f"`{setting}`", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
