@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 import statistics
 import sys
@@ -21,8 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.bare_pool import PROCESSES, digest
-from benchmarks.processes import Patience, Times, timed
-from benchmarks.step_cost import spread
+from benchmarks.processes import Patience, Times, environment, timed
+from benchmarks.ratios import spread
 from optrun.components.data import Examples
 from optrun.config.sweep import load_sweep
 from optrun.runs import checkpoint, reader
@@ -186,7 +185,7 @@ class Bench:
         return self._sweep("pool", "pool")
 
     def imports(self, side: str) -> Times:
-        return timed([sys.executable, "-c", IMPORTS[side]], environment(), self.folder / "imports.txt")
+        return timed([sys.executable, "-c", IMPORTS[side]], environment(1), self.folder / "imports.txt")
 
     def _sweep(self, executor: str, into: str) -> Times:
         runs = self.folder / into
@@ -197,7 +196,7 @@ class Bench:
 
     def _timed(self, module: str, *arguments: str) -> Times:
         command = [sys.executable, "-m", module, *arguments]
-        return timed(command, environment(), self.folder / f"{module}.txt")
+        return timed(command, environment(1), self.folder / f"{module}.txt")
 
     def _runs(self) -> list[Path]:
         return list(runs_in(self.folder / "fused"))
@@ -223,9 +222,3 @@ class Bench:
         for run in runs:
             held, _ = checkpoint.load(Layout(run))
             assert digest(held["model"]) == wanted[reader.read(run).summary["config_hash"]], f"{run} differs"
-
-
-def environment() -> dict[str, str]:
-    """As a user has it who asks for one thread: a workplace's settings of the BLAS are left out."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    return {**kept, "OMP_NUM_THREADS": "1"}

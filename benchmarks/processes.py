@@ -9,11 +9,13 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Patience", "Times", "all_descendants", "timed"]
+__all__ = ["Patience", "Times", "all_descendants", "environment", "installed", "timed"]
+
+ROOT = Path(__file__).parent.parent
 
 CALM = 0.1
 """The share of the machine's CPU time that others may have while something is measured."""
@@ -29,8 +31,8 @@ class Times:
     """Of the machine's CPU time meanwhile, the share that went to processes of others (Linux; else 0)."""
 
 
-def timed(command: list[str], environment: dict[str, str], output: Path) -> Times:
-    """What a command takes, its words written to `output`. Raises AssertionError if it fails."""
+def timed(command: list[str], environment: Mapping[str, str], output: Path, expected: int = 0) -> Times:
+    """What a command takes, its words written to `output`. Raises AssertionError if it ends with another status."""
     before, busy = _own_cpu(), _all_cpu()
     with output.open("w", encoding="utf-8") as file:
         started = time.perf_counter()
@@ -42,11 +44,33 @@ def timed(command: list[str], environment: dict[str, str], output: Path) -> Time
             process.wait()
             raise
         wall = time.perf_counter() - started
-    assert status == 0, f"{' '.join(command[:4])} ended with {status}:\n{output.read_text(encoding='utf-8')[-3000:]}"
+    assert status == expected, (
+        f"{' '.join(command[:4])} ended with {status}:\n{output.read_text(encoding='utf-8')[-3000:]}"
+    )
     _wait_for_descendants()
     elapsed = time.perf_counter() - started
     cpu = _own_cpu() - before
     return Times(wall, cpu, max(0.0, _all_cpu() - busy - cpu) / elapsed / (os.cpu_count() or 1))
+
+
+def environment(threads: int) -> dict[str, str]:
+    """As a user has it who asks for so many threads and no network; a workplace's settings of the BLAS are left out."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    return {**kept, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def installed(python: str, packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the packages that a Python has."""
+    program = (
+        "import sys\n"
+        "from importlib import metadata\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: print(name, metadata.version(name))\n"
+        "    except metadata.PackageNotFoundError: pass"
+    )
+    command = [python, "-c", program, *sorted(set(packages))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return dict(line.split() for line in printed.splitlines())
 
 
 class Patience:

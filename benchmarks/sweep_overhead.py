@@ -23,7 +23,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.processes import Patience, Times, all_descendants, timed
+from benchmarks.processes import Patience, Times, all_descendants, installed, timed
 from benchmarks.rivals.trial import rates
 from optrun.components.data import Examples
 from optrun.config.loading import load
@@ -87,7 +86,8 @@ def measure(trials: int, repeat: int, rival_python: str, patience: float) -> dic
 
     The other tools run in `rival_python`; those that it does not have are said so and left out.
     """
-    versions, spare = _versions(rival_python), Patience(patience)
+    packages = ["torch", *(package for tool in TOOLS for package in tool.needs)]
+    versions, spare = installed(rival_python, packages), Patience(patience)
     skipped = {tool.name: missing for tool in TOOLS if (missing := _missing(tool, versions))}
     for name, missing in skipped.items():
         print(f"  {name}: not installed here ({missing} is missing in {rival_python}; --rival-python names another)")
@@ -222,20 +222,6 @@ def _figures(tool: Tool, few: dict[str, list[Times]], all_: dict[str, list[Times
 
 def _spread(values: list[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
-
-
-def _versions(python: str) -> dict[str, str]:
-    """The versions of what `python` has of the tools and of torch."""
-    program = (
-        "import sys\n"
-        "from importlib import metadata\n"
-        "for name in sys.argv[1:]:\n"
-        "    try: print(name, metadata.version(name))\n"
-        "    except metadata.PackageNotFoundError: pass"
-    )
-    names = sorted({"torch", *(package for tool in TOOLS for package in tool.needs)})
-    printed = subprocess.run([python, "-c", program, *names], check=True, capture_output=True, text=True).stdout
-    return dict(line.split() for line in printed.splitlines())
 
 
 def _missing(tool: Tool, versions: dict[str, str]) -> str:

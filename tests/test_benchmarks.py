@@ -1,4 +1,4 @@
-"""The benchmark's two sides do the same work, and its figures are quoted as they are. How fast it is is not tested."""
+"""The benchmarks' sides do the same work, and figures are quoted as they are. How fast optrun is, test_speed asks."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ import json
 import statistics
 from pathlib import Path
 
+import pytest
+
 import optrun
-from benchmarks.step_cost import TURN, measure
+from benchmarks.quoting import PAGES, quoted
 from benchmarks.sweep_overhead import table
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_optrun_and_the_bare_loop_end_with_the_same_bits() -> None:
-    figures = measure(pairs=2)  # raises where a bit differs
-    assert figures["same_bits_after"] == 3 * TURN * 23
-    assert len(figures["ratios"]) == 2
-
-
-def test_the_readme_quotes_what_was_measured() -> None:
-    figures = json.loads((ROOT / "benchmarks" / "step_cost.json").read_text(encoding="utf-8"))
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    ratio = figures["ratio"]
-    assert f"{ratio['median']:.2f} of its time (median of {figures['pairs']} interleaved pairs" in readme
-    assert f"quartiles {ratio['lower_quartile']:.2f} and {ratio['upper_quartile']:.2f}" in readme
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_pages_quote_what_was_measured(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == quoted(text), "python -m benchmarks quote writes it anew"
 
 
 def test_the_readme_and_the_page_on_sweeps_quote_what_a_sweep_costs() -> None:

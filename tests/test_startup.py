@@ -110,6 +110,29 @@ def test_nothing_heavy_is_imported(name: str, folder: Path) -> None:
     assert HEAVY & set(modules) == set()
 
 
+SCREEN = {"annotated_doc", "click", "rich", "shellingham", "typer"}
+MARKUP = {"attr", "markdown_it", "mdurl", "pygments"}
+CONFIG = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection", "yaml"}
+TORCH = {"numpy", "torch", "torchgen", "tqdm"}
+NEEDS: dict[str, tuple[list[str], set[str]]] = {
+    "help": (["--help"], SCREEN | MARKUP),
+    "list": (["list", "--runs-dir", "with-one"], SCREEN | CONFIG),
+    "check with an error": (["check", "together.yaml"], SCREEN | CONFIG),
+    "compare": (["compare", "--runs-dir", "with-one"], SCREEN | CONFIG | {"numpy", "scipy"}),
+    "train": (["train", "good.yaml", "steps=1"], SCREEN | MARKUP | CONFIG | TORCH),
+}
+"""Packages beyond Python's own that a command may import, those that the packages bring along included."""
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_command_imports_what_it_needs_and_nothing_else(name: str, folder: Path) -> None:
+    arguments, allowed = NEEDS[name]
+    done = subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=folder, capture_output=True, text=True)
+    _, modules = json.loads(done.stderr.splitlines()[-1])
+    foreign = {module for module in modules if not module.startswith("_")} - sys.stdlib_module_names
+    assert foreign - {"optrun", "cython_runtime"} - allowed == set()
+
+
 UNNEEDED = {"torch._dynamo", "torch._inductor", "sympy", "torchvision", "scipy", "matplotlib"}
 
 
