@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import inspect
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import optrun
+import optrun.cli.app as application
 from docs.help_pages import COMMANDS, PAGE, help_page
-from optrun.cli.app import app, commands
 from optrun.config.spec import Spec
 
 ROOT = Path(__file__).parent.parent
@@ -33,21 +31,21 @@ PINS = {
 AS_PINNED = all(importlib.metadata.version(name) == PINS[canonicalize_name(name)] for name in ("typer", "rich"))
 
 
-@pytest.mark.parametrize("command", commands)
+@pytest.mark.parametrize("command", application.COMMANDS)
 def test_every_command_is_documented(command: str) -> None:
     assert f"\n## {command}\n" in COMMANDS.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", commands)
+@pytest.mark.parametrize("command", application.COMMANDS)
 def test_every_command_and_every_argument_has_help(command: str) -> None:
-    assert inspect.getdoc(commands[command])
-    whole = typer.main.get_command(app)
-    for parameter in whole.commands[command].params:  # type: ignore[attr-defined]
+    found = application.command().commands[command]
+    assert (found.help or "").partition("\n")[0] == application.COMMANDS[command]
+    for parameter in found.params:  # type: ignore[attr-defined]
         assert parameter.help, f"{command} {parameter.name}"
 
 
 @pytest.mark.skipif(not AS_PINNED, reason="help pages look different with other versions of typer and rich")
-@pytest.mark.parametrize("command", ["", *commands])
+@pytest.mark.parametrize("command", ["", *application.COMMANDS])
 def test_help_pages_are_the_real_ones(command: str) -> None:
     pages = {page["command"]: page[0] for page in PAGE.finditer(COMMANDS.read_text(encoding="utf-8"))}
     assert pages[command] == help_page(command), "python docs/help_pages.py writes them anew"

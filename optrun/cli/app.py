@@ -3,43 +3,80 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from optrun import __version__
-from optrun.cli import (
-    check,
-    compare,
-    components,
-    init,
-    list_runs,
-    lr_find,
-    resume,
-    schedule,
-    schema,
-    show,
-    sweep,
-    train,
-)
-from optrun.cli.output import visible
 from optrun.errors import OptrunError
 
-__all__ = ["app", "run"]
+__all__ = ["COMMANDS", "command", "run"]
+
+COMMANDS = {
+    "train": "Train a model; the run's path is printed last.",
+    "resume": "Go on from a run's last checkpoint, to the same bits as if it had never stopped.",
+    "sweep": "Train every trial of a grid or a search that is not done yet; ends with the ranking.",
+    "compare": "Compare runs over their seeds: means with intervals, tests against the best, and what cannot be told.",
+    "list": "List runs with their status and best result, oldest first.",
+    "show": "Show one run: its config where it differs from the defaults, its result, its curves.",
+    "check": "Validate a run's or a sweep's config and print it resolved, with what it amounts to; trains nothing.",
+    "schedule": "Draw the learning rate (and a momentum that changes) over the run, by stepping the real schedulers.",
+    "lr-find": "Find a learning rate: train a little while the rate rises, and see where the loss falls.",
+    "components": "List every name a config may use, with settings, defaults and the first line of its documentation.",
+    "schema": "Print the JSON Schema of a run's or a sweep's config, for editors that complete and check YAML.",
+    "init": "Write a commented starter config; it trains as it is.",
+}
+"""The commands, with the first line of their help. Each is a function in the module of its name."""
 
 # typer carries click inside from 0.2x on and imports it before; its own BadParameter is click's either way.
 _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickException: type[Exception] = typer.BadParameter.__mro__[2]
 
+
+class _Commands(Mapping[str, TyperCommand]):
+    """The commands, each imported when somebody asks for it."""
+
+    def __getitem__(self, name: str) -> TyperCommand:
+        return _imported(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@functools.cache
+def _imported(name: str) -> TyperCommand:
+    """Raises KeyError for what is no command."""
+    function = {"list": "list_runs"}.get(name, name.replace("-", "_"))
+    if name not in COMMANDS:
+        raise KeyError(name)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    alone.command(name)(getattr(importlib.import_module(f"optrun.cli.{function}"), function))
+    return typer.main.get_command(alone)  # type: ignore[return-value]
+
+
+class _Group(TyperGroup):
+    """What `optrun --help` shows, without importing a command or rich's tables."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
 app = typer.Typer(
     name="optrun",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 
 
@@ -58,35 +95,21 @@ def optrun(
     """Run, repeat and compare PyTorch training experiments."""
 
 
-commands: dict[str, Callable[..., None]] = {
-    "train": train.train,
-    "resume": resume.resume,
-    "sweep": sweep.sweep,
-    "compare": compare.compare,
-    "list": list_runs.list_runs,
-    "show": show.show,
-    "check": check.check,
-    "schedule": schedule.schedule,
-    "lr-find": lr_find.lr_find,
-    "components": components.components,
-    "schema": schema.schema,
-    "init": init.init,
-}
-for name, command in commands.items():
-    app.command(name)(command)
-
-
 @functools.cache
-def _command() -> Callable[..., int | None]:
-    """The application as click wants it; typer would build it anew for every call of `run`."""
-    return typer.main.get_command(app)
+def command() -> TyperGroup:
+    """The application as click wants it."""
+    group: Any = typer.main.get_command(app)
+    group.commands = _Commands()
+    return group
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. Errors are one sentence a line on standard error, never a traceback."""
     try:
-        return _command()(list(arguments), standalone_mode=False, prog_name="optrun") or 0
+        return command()(list(arguments), standalone_mode=False, prog_name="optrun") or 0
     except OptrunError as error:
+        from optrun.cli.output import visible
+
         sys.stderr.writelines(f"{visible(line)}\n" for line in str(error).split("\n"))
         return error.exit_code
     except _ClickException as error:

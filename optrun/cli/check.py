@@ -21,7 +21,7 @@ def check(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Validate the config of a run or of a sweep and print it resolved, with what it amounts to; trains nothing.
+    """Validate a run's or a sweep's config and print it resolved, with what it amounts to; trains nothing.
 
     Text, keys, names, settings and types are judged first, all at once and without torch; then what needs the data and
     the model. Of a sweep, every trial is judged.
