@@ -208,9 +208,11 @@ class Bench:
         return sorted({f"{found.count(engine)} {engine}" for engine in found})
 
     def verdict(self) -> str:
-        """What the sweep said of its trials."""
-        said = (self.folder / "optrun.txt").read_text(encoding="utf-8").splitlines()
-        return next((line for line in said if line.startswith("fused ")), "not fused")
+        """What was found out about the stacks."""
+        found = [reader.read(run).environment.get("fused") for run in self._runs()]
+        stacks = {json.dumps(each): each for each in found if each}.values()
+        said = [f"{each['members']} as one {each['speed']:.1f}x as fast ({each['verified']})" for each in stacks]
+        return "; ".join(sorted(said)) or "not fused"
 
     def compare(self) -> None:
         """Raises AssertionError where a trial's weights are not the bare loop's."""
