@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.bare_pool import PROCESSES, digest
 from benchmarks.processes import Patience, Times, environment, timed
-from benchmarks.ratios import spread
+from benchmarks.ratios import spread, words
 from optrun.components.data import Examples
 from optrun.config.sweep import load_sweep
 from optrun.runs import checkpoint, reader
@@ -30,7 +30,7 @@ from optrun.runs.layout import Layout
 from optrun.training.preparation import load_data
 from optrun.training.randomness import epoch_order
 
-__all__ = ["WORKLOADS", "measure", "report"]
+__all__ = ["WORKLOADS", "measure", "report", "table"]
 
 OPTIMIZERS = [{"name": "SGD", "momentum": 0.9}, {"name": "Adam"}, {"name": "AdamW"}, {"name": "RMSprop"}]
 COSINE = {"name": "CosineAnnealingLR"}
@@ -125,6 +125,18 @@ def report(figures: Mapping[str, Any]) -> str:
     medians = {side: statistics.median(seconds) for side, seconds in figures["seconds"].items()}
     lines.append("  seconds: " + ", ".join(f"{side} {seconds:.2f}" for side, seconds in medians.items()))
     return "\n".join(lines)
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """What stands in docs/fused.md: times of the bare pool over optrun's, in Markdown."""
+    rows = ["| trials | whole processes | without imports | trained by |", "|---|---|---|---|"]
+    for name, each in measured.items():
+        if name in WORKLOADS:
+            title = f"{name}: {each['trials']} × {each['epochs']} epoch{'s' if each['epochs'] > 1 else ''}"
+            ratios = [words(each["bare/fused"][kind]) for kind in ("with_imports", "without_imports")]
+            asked = f"{', '.join(each['engines'])} (`{each['executor']}`)"
+            rows.append(f"| {title} | {ratios[0]} | {ratios[1]} | {asked} |")
+    return "\n".join(rows)
 
 
 class Bench:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import logging_cost, peers, profile_step, scaling, settings, start
+from benchmarks import fused_sweeps, logging_cost, peers, profile_step, scaling, settings, start
 from benchmarks.ratios import words
 
 __all__ = ["FIGURES", "PAGES", "figures", "quoted"]
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "fused.md")
 SECTION = re.compile(r"(?<=<!-- figures: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 BEHIND = (
     "textbook loop",
@@ -91,6 +91,7 @@ def _filled(text: str, *, bullet: bool = False) -> str:
 
 
 FIGURES: dict[str, Callable[[], str]] = {
+    "fused": _table("fused", fused_sweeps.table),
     "peers": _table("peers", peers.table),
     "summary": _summary,
     "scaling": _table("scaling", scaling.table),
