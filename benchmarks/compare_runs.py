@@ -27,9 +27,6 @@ __all__ = ["ROWS", "markdown", "measure", "report", "write_runs"]
 ROOT = Path(__file__).parent.parent
 ROWS, SEEDS = 1000, 5
 OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad")
-MOST_IN_MLFLOW = 1000
-"""Runs that are put into MLflow's store: it takes half a minute for a thousand."""
-
 CONFIG = """name: digits
 seed: {seed}
 device: auto
@@ -126,7 +123,7 @@ def _programs(runs: Path, size: int, rival_python: str, folder: Path) -> dict[st
     if _has(rival_python, "pandas"):
         programs["pandas"] = rival("pandas_runs", str(runs))
         programs["pandas, rows"] = rival("pandas_runs", str(runs), "rows")
-    if _has(rival_python, "mlflow") and size <= MOST_IN_MLFLOW:
+    if _has(rival_python, "mlflow"):
         store = f"sqlite:///{folder / f'mlflow-{size}.db'}"
         subprocess.run(rival("mlflow_runs", store, "fill", str(runs)), check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
         programs["MLflow search_runs"] = rival("mlflow_runs", store, "list")
