@@ -82,11 +82,9 @@ def _forward_backward(stack: Stack, micro_batches: Sequence[MicroBatch]) -> tupl
 def _replayed_or_computed(stack: Stack, inputs: Stacked, targets: Stacked, share: float, *, first: bool) -> Tensor:
     """The losses of a micro-batch, [K], after a forward and a backward pass."""
     given, compute = (physical(inputs), physical(targets)), functools.partial(_losses, stack, share, first)
-    if stack.tapes is not None:
-        kind = (*map(signature, given), share, first)
-        if results := stack.tapes.replayed(kind, compute, given, stack.standing.to_come):
-            return results[0]
-    return compute(*given)[0]
+    kind = (*map(signature, given), share, first)
+    results = stack.tapes.replayed(kind, compute, given, stack.standing.to_come)
+    return (results or compute(*given))[0]
 
 
 def _losses(stack: Stack, share: float, first: bool, inputs: Tensor, targets: Tensor) -> list[Tensor]:

@@ -125,7 +125,8 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _evaluation(state: State, largest_of_a_row: float) -> float:
-    """Bytes at the peak of an evaluation: two tensors of a slice, and the outputs for the whole part."""
+    """Bytes at the peak of an evaluation: three tensors of a slice, one of them while a way to compute it is tried, and the
+    outputs for the whole part."""
     rows, data = len(state.data.val), state.data
     places = math.prod(data.input_shape) if data.task == "language_model" else 1
-    return 2 * min(rows, SLICE) * largest_of_a_row + 2 * rows * places * data.num_outputs * state.place.dtype.itemsize
+    return 3 * min(rows, SLICE) * largest_of_a_row + 2 * rows * places * data.num_outputs * state.place.dtype.itemsize

@@ -84,7 +84,7 @@ class Stack:
         self._gradients = self._in_order(lambda bundle: bundle.pieces(bundle.gradients))
         self._rows_of_gradients = [gradient.view(len(gradient), -1) for gradient in self._gradients]
         self.tapes = self._tapes()
-        """Of forward and backward passes; None if they cannot be recorded."""
+        """Of forward and backward passes."""
 
     def leave(self, row: int) -> None:
         """The member is not trained any longer. Its row stays, and what happens to it is of no account."""
@@ -132,16 +132,18 @@ class Stack:
                 member.state.optimizer = member.state.optimizer.own()
         return [self.members[row] for row in self.present]
 
-    def _tapes(self) -> Tapes | None:
-        if not can_be_recorded(self.model, self.members[0].state.criterion):
-            return None
+    def _can_be_recorded(self) -> bool:
+        optimizers = [optimizer for member in self.members for optimizer in member.state.optimizer.optimizers]
+        return can_be_recorded(self.model, self.members[0].state.criterion, optimizers)
+
+    def _tapes(self) -> Tapes:
         criterion = getattr(self.members[0].state.criterion, "buffers", list)()
         gradients = [bundle.gradients for bundle in self.bundles]
         frozen = [physical(p) for p in self.model.parameters() if not p.requires_grad]
         buffers = [physical(buffer) for buffer in self.model.buffers()]
         changing = [*buffers, *gradients]
         known = [*(bundle.weights for bundle in self.bundles), *frozen, *criterion, *self.streams.tensors, *changing]
-        return Tapes(known, changing, self.streams.generators, WORTH)
+        return Tapes(self._can_be_recorded, known, changing, self.streams.generators, WORTH)
 
     def _in_order(self, views: Callable[[Bundle], list[Tensor]]) -> list[Tensor]:
         """What `views` gives for each parameter, in the order of the model's."""

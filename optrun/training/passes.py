@@ -22,13 +22,17 @@ WORTH = 200
 """Passes after which recording one (some milliseconds) has paid, for the smallest models (which gain most)."""
 
 
+MOST_WEIGHTS = 2**22
+"""Models with more weights spend their time in kernels, and recording takes the memory of a second set of gradients."""
+
+
 class Passes:
     """Those of the run that `state` is of."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self._steps = 0
-        self._tapes = self._made() if self._are_static() else None
+        self._tapes = self._made() if state.device.type == "cpu" else None
 
     def replayed(self, inputs: Tensor, targets: Tensor, share: float, *, first: bool) -> Tensor | None:
         """The loss of a micro-batch, times its share of the step, after its gradients have been added up as `backward`
@@ -46,13 +50,13 @@ class Passes:
         state.optimizer.set_gradients(gradients)
         return loss
 
-    def _are_static(self) -> bool:
+    def _can_be_recorded(self) -> bool:
         state = self.state
         return (
-            can_be_recorded(state.model, state.criterion)
-            and state.model._compiled_call_impl is None
-            and state.optimizer.scaler is None
+            state.optimizer.scaler is None
             and isinstance(state.autocast(), contextlib.nullcontext)
+            and sum(parameter.numel() for parameter in state.model.parameters()) <= MOST_WEIGHTS
+            and can_be_recorded(state.model, state.criterion, state.optimizer.optimizers)
         )
 
     def _made(self) -> Tapes:
@@ -60,7 +64,7 @@ class Passes:
         criterion = getattr(self.state.criterion, "buffers", list)()
         changing = [*model.buffers(), *optimizer.vectors()]
         known = [*model.parameters(), *criterion, *changing]
-        return Tapes(known, changing, lambda: [torch.default_generator], WORTH)
+        return Tapes(self._can_be_recorded, known, changing, lambda: [torch.default_generator], WORTH)
 
     def _loss_and_gradients(self, share: float, first: bool, inputs: Tensor, targets: Tensor) -> Sequence[Tensor]:
         """The loss, and the gradients that have no place yet."""

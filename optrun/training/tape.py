@@ -107,6 +107,9 @@ def takes_out(function: Callable[..., T]) -> Callable[..., T]:
 
 _aten = torch.ops.aten
 _COPY = _aten._foreach_copy_.default
+_UNFIT = {_aten.as_strided.default, _aten.as_strided_.default}
+"""They speak of places in memory, not in a tensor."""
+_DEPENDS_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 _INTO: dict[Any, Any] = {_aten.mm.default: _aten.mm.out, _aten.sum.dim_IntList: _aten.sum.IntList_out}
 """What computes the same into a given place."""
 
@@ -175,8 +178,8 @@ class _Recorder(TorchDispatchMode):
         with torch._C.DisableTorchFunctionSubclass():
             result = function(*arguments, **settings)
             if not self._is_outside and not self.refused:
-                if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(function.tags):
-                    self.refused = f"what comes after {function} depends on numbers"
+                if function in _UNFIT or _DEPENDS_ON_NUMBERS & set(function.tags):
+                    self.refused = f"what comes of {function} is not the same for other numbers"
                 else:
                     self.add(function, arguments, settings, result)
         return result
@@ -191,7 +194,8 @@ class _Recorder(TorchDispatchMode):
             self._is_outside = before
 
     def add(self, function: Any, arguments: Sequence[Any], settings: dict[str, Any], result: Any) -> None:
-        """Write down a call, unless what it returns has a name or always lies in the same place."""
+        """Write down a call, unless what it returns has a name already, or `lasts`: a view of what always lies in the
+        same place lies in the same place itself."""
         used: set[str] = set()
         texts = [self._text(each, used) for each in arguments]
         texts += [f"{key}={self._text(each, used)}" for key, each in settings.items()]
@@ -298,6 +302,7 @@ def _copying_less(calls: Sequence[_Call]) -> list[_Call]:
     for copying in [call for call in calls if call.copies]:
         for to, name in list(copying.copies.items()):
             maker = makers.get(name)
+            # Nobody reads or writes the place but this copy, so it may be filled earlier.
             if maker is not None and maker.function in _INTO and uses[to] == 1:
                 maker.function = _INTO[maker.function]
                 maker.arguments.append(f"out={to}")
@@ -310,13 +315,16 @@ def _copying_less(calls: Sequence[_Call]) -> list[_Call]:
 
 def _freeing(calls: Sequence[_Call], wanted: set[str], name_of: Callable[[Any], str]) -> list[str]:
     """Lines that forget a tensor after its last use, as the computation itself did."""
-    last = {name: number for number, call in enumerate(calls) for name in (*call.used, *call.results) if name}
+    last = {name: number for number, call in enumerate(calls) for name in (*call.used, *call.results)}
+    done: dict[int, list[str]] = {}
+    for name, number in last.items():
+        if name.startswith("t") and name not in wanted:
+            done.setdefault(number, []).append(name)
     lines: list[str] = []
     for number, call in enumerate(calls):
         lines.append(call.text(name_of))
-        done = [name for name, at in last.items() if at == number and name.startswith("t") and name not in wanted]
-        if done:
-            lines.append(f"del {', '.join(sorted(done))}")
+        if number in done:
+            lines.append(f"del {', '.join(sorted(done[number]))}")
     return lines
 
 
