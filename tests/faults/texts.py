@@ -125,8 +125,18 @@ def hostile_configs(canary: Path) -> Iterator[str]:
 
 PICKLES = ("plain", "torch", "sealed", "in the archive")
 LINKS = ("run", "checkpoints", "metrics.jsonl", "summary.json", "config.yaml", "environment.json")
-HOSTILE = 10
-"""Trials: eight parts of the configs, then links, then pickles."""
+SHOWN = (
+    "\x1b[31mred",
+    "\x9b31mred",
+    "<script>alert(1)",
+    "<img src=x onerror=alert(1)>",
+    "red\r\x1b]0;title\x07",
+    "[red]",
+)
+PARTS = 8
+"""Into which the configs are divided."""
+HOSTILE = PARTS + 3
+"""Trials: the parts of the configs, then links, pickles, and names."""
 
 
 class Evil:
@@ -142,15 +152,17 @@ class Evil:
 def hostile(number: int, folder: Path) -> int:
     """No code runs, and nothing is written outside the run directory."""
     canary = folder / "canary"
-    if number < HOSTILE - 2:
-        tried = [text for i, text in enumerate(hostile_configs(canary)) if i % (HOSTILE - 2) == number]
+    if number < PARTS:
+        tried = [text for i, text in enumerate(hostile_configs(canary)) if i % PARTS == number]
         for i, text in enumerate(tried):
             _train(text, folder / str(i))
         attempts = len(tried)
-    elif number == HOSTILE - 2:
+    elif number == PARTS:
         attempts = sum(_linked(link, folder / link) for link in LINKS)
-    else:
+    elif number == PARTS + 1:
         attempts = sum(_unpickled(kind, canary, folder / kind.replace(" ", "-")) for kind in PICKLES)
+    else:
+        attempts = sum(_shown(text, folder / str(i)) for i, text in enumerate(SHOWN))
     assert not canary.exists()
     return attempts
 
@@ -218,4 +230,33 @@ def _unpickled(kind: str, canary: Path, folder: Path) -> int:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         assert command(["resume", "r", "--runs-dir", str(folder)]) == 1
     assert str(last) in err.getvalue()
+    return 1
+
+
+def _shown(text: str, folder: Path) -> int:
+    """A run directory with that text wherever it may stand: no output has it as anything but text."""
+    _, whole = small()
+    run, page = folder / "runs" / text, folder / "page.html"
+    shutil.copytree(whole.path, run)
+    if text.isprintable():  # a config with other characters is none
+        before, empty, after = (run / "config.yaml").read_text().partition('notes: ""\ntags: []\n')
+        assert empty
+        (run / "config.yaml").write_text(f"{before}notes: {json.dumps(text)}\ntags: [{json.dumps(text)}]\n{after}")
+    for name in ("summary.json", "environment.json"):
+        there = json.loads((run / name).read_text())
+        (run / name).write_text(json.dumps({**there, "name": text, "run": text, "error": text, "device": text}))
+    (run / "metrics.jsonl").write_text(
+        (run / "metrics.jsonl").read_text().replace("val/accuracy", f"val/{json.dumps(text)[1:-1]}")
+    )
+    formats = [["compare", "--format", form] for form in ("table", "csv", "markdown", "latex", "json")]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for words in (["list"], ["show", text], ["compare", "--metric", "val/loss", "--html", str(page)], *formats):
+            assert command([*words, "--runs-dir", str(folder / "runs")]) in (0, 2), err.getvalue()
+    said = out.getvalue() + err.getvalue()
+    assert "Traceback" not in said
+    for line in said.split("\n"):
+        assert not {"\x1b", "\x9b", "\r", "\x07"} & set(line), line
+    assert page.exists(), said
+    assert text not in page.read_text() or not text.startswith("<")
     return 1
