@@ -7,6 +7,7 @@ with the weights, bit for bit, of a run that was never killed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
@@ -58,22 +59,24 @@ def measure(kills: int, rival_python: str) -> dict[str, Any]:
 
 
 def _tried(command: list[str], kills: int, environment: dict[str, str]) -> dict[str, int]:
-    counts = {"ended": 0, "same_bits": 0}
+    counts = {"killed": 0, "ended": 0, "same_bits": 0}
     with tempfile.TemporaryDirectory() as whole:
         Path(whole, "c.yaml").write_text(CONFIG)
         begun = _started(command, whole, environment)
         at = time.monotonic()
         assert begun.wait() == 0
         seconds = time.monotonic() - at
-        for number in range(kills):
+        dice = random.Random(0)
+        while counts["killed"] < kills:
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, "c.yaml").write_text(CONFIG)
                 process = _started(command, folder, environment)
-                try:
-                    process.wait(random.Random(number).uniform(0.05, 0.95) * seconds)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(dice.uniform(0.05, 0.95) * seconds)
+                process.kill()
+                if process.wait() == 0:  # it came to its end before
+                    continue
+                counts["killed"] += 1
                 again = _started(command, folder, environment)
                 if again.wait() == 0:
                     counts["ended"] += 1
@@ -100,7 +103,7 @@ def _same(one: Path, other: Path) -> bool:
 
 def report(figures: dict[str, Any]) -> str:
     """A line for each tool."""
-    lines = [f"  killed once at a random instant, {figures['kills']} times each"]
+    lines = [f"  {figures['kills']} runs of each, killed once at a random instant"]
     for name, its in figures["tools"].items():
         lines.append(
             f"  {name:<12} came to its end {its['ended']:>3} times, {its['same_bits']:>3} times to the same bits"
