@@ -31,7 +31,7 @@ from optrun.config.loading import load
 from optrun.errors import CheckpointError
 from optrun.experiment import Experiment
 from optrun.runs import checkpoint, files
-from optrun.runs.layout import Layout
+from optrun.runs.layout import Layout, is_run
 from optrun.runs.reader import Run, read
 
 __all__ = ["CALLS", "CUTS", "FAILS", "as_if_killed", "cut", "damaged", "failed_at_a_call", "killed_at_a_call"]
@@ -115,6 +115,7 @@ def failed_at_a_call(number: int, folder: Path) -> int:
             directory, said = folder / f"{n}-{reason}", folder / "said"
             code = ended(started(_commanded, n, reason, config, directory, said))
             _is_a_sentence(code, said.read_text(), reason)
+            assert is_run(directory) or "optrun resume" not in said.read_text()
             codes.add(code)
             found.add(_kept(directory, kept))
             assert ended(started(go_on, config, directory)) == 0
