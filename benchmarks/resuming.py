@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import random
 import subprocess
@@ -59,29 +60,32 @@ def measure(kills: int, rival_python: str) -> dict[str, Any]:
 
 
 def _tried(command: list[str], kills: int, environment: dict[str, str]) -> dict[str, int]:
-    counts = {"killed": 0, "ended": 0, "same_bits": 0}
+    counts = {"ended": 0, "same_bits": 0}
+    dice = random.Random(0)
     with tempfile.TemporaryDirectory() as whole:
-        Path(whole, "c.yaml").write_text(CONFIG)
-        begun = _started(command, whole, environment)
-        at = time.monotonic()
-        assert begun.wait() == 0
-        seconds = time.monotonic() - at
-        dice = random.Random(0)
-        while counts["killed"] < kills:
+        seconds, killed = _killed_after(math.inf, command, whole, environment), 0
+        while killed < kills:
             with tempfile.TemporaryDirectory() as folder:
-                Path(folder, "c.yaml").write_text(CONFIG)
-                process = _started(command, folder, environment)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(dice.uniform(0.05, 0.95) * seconds)
-                process.kill()
-                if process.wait() == 0:  # it came to its end before
+                lasted = _killed_after(dice.uniform(0.05, 0.95) * seconds, command, folder, environment)
+                if Path(folder, "final.pt").exists():  # it was at its end before: the machine is faster now
+                    seconds = lasted
                     continue
-                counts["killed"] += 1
-                again = _started(command, folder, environment)
-                if again.wait() == 0:
+                killed += 1
+                if _started(command, folder, environment).wait() == 0:
                     counts["ended"] += 1
                     counts["same_bits"] += _same(Path(whole, "final.pt"), Path(folder, "final.pt"))
     return counts
+
+
+def _killed_after(seconds: float, command: list[str], folder: str, environment: dict[str, str]) -> float:
+    """Train in `folder` for so many seconds at most; returns how many it was."""
+    Path(folder, "c.yaml").write_text(CONFIG)
+    process, begun = _started(command, folder, environment), time.monotonic()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(None if seconds == math.inf else seconds)
+    process.kill()
+    process.wait()
+    return time.monotonic() - begun
 
 
 def _started(command: list[str], folder: str, environment: dict[str, str]) -> subprocess.Popen[str]:
