@@ -95,13 +95,17 @@ class CheckpointError(RunError):
 
 
 class Diverged(OptrunError):
-    """The training loss is NaN or infinite at optimizer step `step` (counted from 1)."""
+    """A loss is NaN or infinite: the training loss of optimizer step `step` (counted from 1), or that of the validation
+    part after the last step."""
 
     exit_code = 3
 
-    def __init__(self, step: int, loss: float, epoch: int, lr: float | Sequence[float]) -> None:
-        self.step, self.loss, self.epoch, self.lr = step, loss, epoch, lr
-        super().__init__(f"the loss is {loss} at step {step}: the run has diverged; try a lower lr or clip_norm")
+    def __init__(
+        self, step: int, loss: float, epoch: int, lr: float | Sequence[float], *, key: str = "train/loss"
+    ) -> None:
+        self.step, self.loss, self.epoch, self.lr, self.key = step, loss, epoch, lr, key
+        where = f"the loss is {loss} at" if key == "train/loss" else f"{key} is {loss} after"
+        super().__init__(f"{where} step {step}: the run has diverged; try a lower lr or clip_norm")
 
 
 class Interrupted(OptrunError):

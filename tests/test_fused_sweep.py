@@ -120,6 +120,19 @@ def test_halving_and_early_stops(tmp_path: Path) -> None:
     assert summaries(one) == summaries(other)
 
 
+def test_trials_that_diverge_in_their_last_step(tmp_path: Path) -> None:
+    base = {**{key: value for key, value in BASE.items() if key != "epochs"}, "steps": 1}
+    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
+        path = write_sweep(folder, base, grid={"optimizer.lr": [0.1, 1e30, 0.3, 1e35]})
+        done = optrun(folder, "sweep", path, "--executor", executor, "--jobs", "2")
+        assert done.returncode == 0, done.stderr
+    one, other = tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s"
+    assert engines(one) == {"fused"}
+    assert statuses(one) == ["completed"] * 2 + ["diverged"] * 2
+    assert metrics(one) == metrics(other)
+    assert summaries(one) == summaries(other)
+
+
 def test_trials_that_diverge(tmp_path: Path) -> None:
     grid = {"optimizer.lr": [0.1, 1e20, 0.3, 1e30, 0.03], "seed": [0, 1]}
     for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):

@@ -15,6 +15,7 @@ import optrun
 import optrun.sweeps.driver
 import optrun.sweeps.executors.inline
 import optrun.sweeps.work
+from optrun.components import registry
 
 __all__ = ["numpy", "torch"]
 
@@ -26,3 +27,6 @@ with tempfile.TemporaryDirectory() as _folder:
         " metrics: [accuracy], optimizer: {name: SGD, lr: 0.1}, scheduler: {name: StepLR, step_size: 1}}"
     )
     optrun.train(_config, run_dir=Path(_folder, "run"))
+for _registry in (registry.optimizers, registry.schedulers, registry.losses):
+    for _name in _registry.names():
+        _ = _registry.find(_name).signature  # torch's sources are read

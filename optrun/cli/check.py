@@ -62,9 +62,9 @@ def _check_sweep(config: Path, overrides: Sequence[str], output: Output) -> None
     if output.json:
         print_json({"sweep": sweep.spec.resolved(), **facts})
         return
-    output.results.print(to_yaml(sweep.spec.resolved()), end="", markup=False)
+    output.results.print(to_yaml(sweep.spec.resolved()), end="")
     amount = f", {facts['points']:,} points, {steps:,} steps" if trials else ""
-    output.results.print(f"# {facts['trials']:,} trials{amount}", markup=False)
+    output.results.print(f"# {facts['trials']:,} trials{amount}")
 
 
 def _judged(trials: Sequence[Trial], output: Output) -> tuple[dict[Trial, ConfigError], int]:
@@ -112,12 +112,11 @@ def _check_run(config: Path, overrides: Sequence[str], output: Output) -> None:
     if output.json:
         print_json({"config": spec.resolved(), **facts})
         return
-    output.results.print(to_yaml(spec.resolved()), end="", markup=False)
+    output.results.print(to_yaml(spec.resolved()), end="")
     horizon = (
         f", {spec.scheduler.name} over {state.schedule.horizon} {state.schedule.interval}s" if spec.scheduler else ""
     )
     output.results.print(
         f"# {facts['parameters']:,} parameters, {facts['training_examples']:,} training examples, "
         f"{facts['steps_per_epoch']:,} steps per epoch, {facts['steps']:,} steps{horizon}",
-        markup=False,
     )

@@ -116,11 +116,11 @@ def _print(found: Comparison, target: Target | None, form: str, *, plot: bool, o
     if form == "table":
         console = output.results
         for part in screen(found, target, plot=plot, width=console.width):
-            console.print(part, soft_wrap=False, markup=False)
+            console.print(part, soft_wrap=False)
     else:
         from optrun.cli.compare_formats import written
 
-        output.results.print(written(found, target, form), end="", markup=False)
+        output.results.print(written(found, target, form), end="")
         for sentence in (found.conclusion, *found.notes):
             output.say(sentence)
     for line in skipped_lines(found):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from optrun.cli.compare_table import screen, skipped_lines
-from optrun.cli.output import Output, visible
+from optrun.cli.output import Output, TextConsole, visible
 from optrun.errors import NoRunsYet
 from optrun.runs.layout import SweepLayout
 from optrun.runs.lock import is_locked
@@ -36,7 +36,7 @@ def follow(
 
     A terminal shows the newest state in place, and keeps the last; elsewhere a state is printed when it has changed.
     """
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
@@ -55,7 +55,7 @@ def follow(
 
     try:
         if sys.stdout.isatty() and not console.is_dumb_terminal:
-            in_place = Console(highlight=False)  # wraps sentences, as a picture of a certain height has to
+            in_place = TextConsole()  # wraps sentences, as a picture of a certain height has to
             last = _in_place(Live(console=in_place, auto_refresh=False, transient=True), picture)
             console.print(last, soft_wrap=False)
         else:
@@ -89,6 +89,7 @@ def _in_lines(console: Any, picture: Callable[[], tuple[Any, bool]]) -> None:
             console.print(shown, soft_wrap=False)
         if captured.get() != before:
             before = captured.get()
-            console.print(before, markup=False, soft_wrap=True)
+            console.file.write(before)
+            console.file.flush()
         if going:
             time.sleep(REFRESH)

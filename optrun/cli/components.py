@@ -101,9 +101,7 @@ def _print_names(console: Console) -> None:
             console.print(
                 Padding(Columns(map(Text, names), padding=(0, 2), column_first=True), (0, 0, 1, 2)), soft_wrap=False
             )
-    console.print(
-        "`optrun components KIND` tells what they are, `optrun components KIND NAME` every setting", markup=False
-    )
+    console.print("`optrun components KIND` tells what they are, `optrun components KIND NAME` every setting")
 
 
 def _print_kind(found: list[Component], console: Console) -> None:

@@ -48,7 +48,7 @@ class Lines:
         self.due = math.inf
 
     def __enter__(self) -> None:
-        self.console.print(introduction(self.experiment), markup=False)
+        self.console.print(introduction(self.experiment))
 
     def __exit__(self, *exception: object) -> None:
         """Lines leave nothing to tidy up."""
@@ -65,7 +65,6 @@ class Lines:
         self.console.print(
             f"epoch {event.epoch}{epochs}  step {event.step}/{state.total_steps}  "
             + "  ".join(f"{key} {value}" for key, value in values.items()),
-            markup=False,
         )
 
 
@@ -88,7 +87,7 @@ class Bar:
         self.live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())
 
     def __enter__(self) -> None:
-        self.console.print(introduction(self.experiment), markup=False, soft_wrap=False)
+        self.console.print(introduction(self.experiment), soft_wrap=False)
         self.live.start()
         self.refresh()
 
@@ -114,10 +113,10 @@ class Bar:
         cells["lr"] = learning_rate(self.row["lr"], 3) if self.row else "–"
         if not self.columns:
             self.columns = fitting(list(cells), self.console.width)
-            self.console.print(table_line("", {name: name for name in self.columns}), style="dim", markup=False)
+            self.console.print(table_line("", {name: name for name in self.columns}), style="dim")
         best = self.state.progress.best or {}
         mark = "*" if best.get("step") == event.step else ""
-        self.console.print(table_line(mark, {name: cells[name] for name in self.columns}), markup=False)
+        self.console.print(table_line(mark, {name: cells[name] for name in self.columns}))
 
     def picture(self) -> RenderableType:
         from rich.console import Group

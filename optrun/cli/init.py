@@ -30,4 +30,4 @@ def init(
     if json:
         print_json({"path": str(file)})
     else:
-        Output(json, quiet).remarks.print(f"wrote {file}; next: optrun train {file}", markup=False)
+        Output(json, quiet).remarks.print(f"wrote {file}; next: optrun train {file}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from optrun.cli import options
-from optrun.cli.output import Output, print_json
+from optrun.cli.output import Output, print_json, visible
 from optrun.cli.wording import STATUS_STYLES, brief, duration
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def list_runs(
     if json:
         print_json([{**run.summary, "status": run.status, "path": str(run.path)} for run in runs])
     elif not runs:
-        output.remarks.print(f"there are no runs in {runs_dir} yet", markup=False)
+        output.remarks.print(f"there are no runs in {runs_dir} yet")
     else:
         console = output.results
         console.print(_table(runs, runs_dir, wide=console.width >= WIDE), soft_wrap=False)
@@ -64,7 +64,7 @@ def _table(runs: Sequence[Run], runs_dir: Path, *, wide: bool) -> Table:
     for run in runs:
         status = Text(run.status, STATUS_STYLES.get(run.status, ""))
         trained = _trained(run.config) if wide else []
-        table.add_row(Text(_name(run.path, runs_dir)), status, *trained, *_numbers(run, shared))
+        table.add_row(Text(visible(_name(run.path, runs_dir))), status, *trained, *_numbers(run, shared))
     return table
 
 

@@ -30,7 +30,7 @@ def follow(experiment: Experiment | None, directory: Path, output: Output) -> No
     error. Raises what the training raises.
     """
     if experiment is None:
-        output.remarks.print(f"{directory} is complete already; epochs=N or steps=N makes it longer", markup=False)
+        output.remarks.print(f"{directory} is complete already; epochs=N or steps=N makes it longer")
     else:
         for note in experiment.notes:
             output.warn(note)
@@ -86,7 +86,7 @@ def _conclude(experiment: Experiment | None, directory: Path, output: Output) ->
     if output.json:
         print_json({**run.summary, "path": str(directory)})
     else:
-        output.results.print(str(directory), markup=False)
+        output.results.print(str(directory))
 
 
 def conclusions(summary: Mapping[str, Any], total_steps: int | None) -> dict[str, str]:

@@ -50,7 +50,7 @@ def show(
 
 def _print_run(run: Run, rows: Sequence[Row], drawn: Sequence[Panel], output: Output) -> None:
     console = output.results
-    console.print(f"{run.path}\n", style="bold", markup=False)
+    console.print(f"{run.path}\n", style="bold")
     print_named(console, _changed(run.config))
     console.print()
     print_named(console, _result(run, rows))

@@ -80,17 +80,17 @@ def _print_plan(sweep: Sweep, output: Output) -> None:
     else:
         for trial in trials:
             label = labels.line(trial.point.settings, trial.spec.seed)
-            output.results.print(f"{trial.directory.name}  {trial.status:11}  {label}", markup=False)
+            output.results.print(f"{trial.directory.name}  {trial.status:11}  {label}")
     if search and not trials:
         proposals = f"{search.sampler} proposes {search.trials} points as it goes, {search.batch} at a time"
         seeds = len(sweep.spec.seeds)
-        output.remarks.print(f"{proposals}, each with {seeds} seed{'s' * (seeds > 1)}", markup=False)
+        output.remarks.print(f"{proposals}, each with {seeds} seed{'s' * (seeds > 1)}")
         return
     number = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     doubles = f"; {sweep.doubles} more are equal to one of these" if sweep.doubles else ""
     for error in dict.fromkeys(str(error) for error in sweep.drawn if isinstance(error, ConfigError)):
         output.warn(f"a proposed point cannot be run: {error}")
-    output.remarks.print(f"{number}, {len(sweep.due(trials))} to be run{doubles}", markup=False)
+    output.remarks.print(f"{number}, {len(sweep.due(trials))} to be run{doubles}")
 
 
 def _as_json(trial: Any) -> dict[str, Any]:

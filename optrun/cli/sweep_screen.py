@@ -72,7 +72,7 @@ def _conclude(sweep: Sweep, output: Output) -> None:
         return
     console = output.results
     console.print(ranking_table(ranking, objective.metric), soft_wrap=False)
-    console.print(str(sweep.layout.directory), markup=False)
+    console.print(str(sweep.layout.directory))
 
 
 class Lines:
@@ -110,7 +110,7 @@ class Lines:
         if is_warning:
             self.output.warn(sentence)
         else:
-            self.console.print(sentence, markup=False)
+            self.console.print(sentence)
 
     def tells(self, status: str) -> bool:
         """Whether a trial that ended so gets a line."""
@@ -154,7 +154,7 @@ class Screen(Lines):
     def say(self, sentence: str, is_warning: bool) -> None:
         # Through the console of the picture, which thereby stays below.
         shown, style = (f"warning: {sentence}", "yellow") if is_warning else (sentence, None)
-        self.console.print(shown, style=style, markup=False)
+        self.console.print(shown, style=style)
 
     def tells(self, status: str) -> bool:
         return status in ("failed", "diverged")

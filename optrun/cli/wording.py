@@ -64,7 +64,7 @@ def print_named(console: Console, findings: Mapping[str, str]) -> None:
     width = max(map(len, findings), default=0)
     if not console.is_terminal:
         for name, sentence in findings.items():
-            console.print(f"{name:<{width}}  {sentence}", markup=False, soft_wrap=True)
+            console.print(f"{name:<{width}}  {sentence}", soft_wrap=True)
         return
     from rich.table import Table
     from rich.text import Text

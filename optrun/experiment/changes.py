@@ -47,9 +47,12 @@ def refuse_changes(before: Spec, after: Spec) -> None:
 def refuse_edits(path: Path, saved: Mapping[str, Any] | None, after: Spec) -> None:
     """The config that was edited under a run is another run's. Raises UsageError naming each key.
 
-    `saved` is the config in the checkpoint; None in those of optrun before it was kept there.
+    `saved` is the config in the checkpoint; None in those of optrun before it was kept there. A key that optrun did not
+    have then stands for its default.
     """
-    found = sorted(".".join(key) for key in differences(saved or after.resolved(), after.resolved()))
+    now = after.resolved()
+    defaults = {key: value for key, value in now.items() if getattr(after, key) == Spec.model_fields[key].default}
+    found = sorted(".".join(key) for key in differences(defaults | dict(saved or now), now))
     edited = [key for key in found if key.partition(".")[0] not in {*CHANGEABLE, "name"}]
     if edited:
         are = "is not what the checkpoint was" if len(edited) == 1 else "are not what the checkpoint was"

@@ -143,8 +143,7 @@ class Group:
                 experiment.has_diverged(event)
                 yield experiment, Left("diverged", str(event))
             elif event is None:
-                experiment.finish()
-                yield experiment, Left("completed")
+                yield experiment, _finished(experiment)
             else:
                 experiment.take(event)
                 yield experiment, event
@@ -154,8 +153,7 @@ class Group:
                     yield experiment, Left("paused")
                 elif experiment.has_stopped_early:
                     stack.leave(row)
-                    experiment.finish()
-                    yield experiment, Left("completed")
+                    yield experiment, _finished(experiment)
         except RunError as error:  # its disk, say; the others go on
             if row in stack.present:
                 stack.leave(row)
@@ -203,6 +201,16 @@ class Group:
             if experiment.saves_by_time:
                 experiment.save()
         self._saved, self._saving = time.monotonic(), time.monotonic() - began
+
+
+def _finished(experiment: Experiment) -> Left:
+    """A member has come to the end of its run."""
+    try:
+        experiment.finish()
+    except Diverged as diverged:
+        experiment.has_diverged(diverged)
+        return Left("diverged", str(diverged))
+    return Left("completed")
 
 
 @contextlib.contextmanager

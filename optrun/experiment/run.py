@@ -304,10 +304,13 @@ class Experiment:
     # How it ends ----------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """The run has come to its end: evaluate the test part, and write the last word on it."""
+        """The run has come to its end: evaluate the test part, and write the last word on it. Raises Diverged when it
+        ends with weights whose loss is no number: the last step has no next one that would notice."""
         state = self.state
         if state.step < state.total_steps:  # stopped early: the end is here
             self.save()
+        if not math.isfinite(loss := self._final["val/loss"]):
+            raise Diverged(state.step, loss, state.epoch, state.optimizer.learning_rates(), key="val/loss")
         if state.data.test is not None:
             values = evaluate(state, state.data.test, "test")
             self.record.row(Evaluated(state.step, state.epoch, state.time, values, scheduled=False).row)
@@ -319,8 +322,9 @@ class Experiment:
 
     def has_diverged(self, diverged: Diverged) -> None:
         """The loss was not finite: its row is the last one."""
-        when = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time}
-        self.record.row({**when, "train/loss": diverged.loss, "lr": diverged.lr})
+        if diverged.key == "train/loss":  # an evaluation has its row already
+            when = {"step": diverged.step, "epoch": diverged.epoch, "time": self.state.time}
+            self.record.row({**when, "train/loss": diverged.loss, "lr": diverged.lr})
         self._summarize("diverged", error=str(diverged))
 
     def interrupt(self) -> None:

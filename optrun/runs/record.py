@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from optrun.runs import files
-from optrun.runs.layout import Layout
+from optrun.runs.layout import Layout, is_run
 
 __all__ = ["Record", "strict_json"]
 
@@ -136,4 +136,5 @@ class Record:
             files.write_atomically(path, text.encode(errors="backslashreplace"), durable)
 
     def _writing(self, path: Path) -> Any:
-        return files.reporting("write", path, self.paths.directory)
+        directory = self.paths.directory
+        return files.reporting("write", path, directory if is_run(directory) else None)  # else there is none to resume

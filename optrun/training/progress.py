@@ -37,16 +37,17 @@ class Progress:
     """`step` and `time` at which the target was first reached."""
 
     def saw(self, evaluation: Evaluated) -> bool:
-        """Take an evaluation into account; returns whether it is the best so far. NaN is never an improvement."""
+        """Take an evaluation into account; returns whether it is the best so far. What is no finite number
+        is never an improvement."""
         values = evaluation.values
         improved = self.best is None or _better(values[self.metric], self.best["value"], self.mode)
-        improved = improved and not math.isnan(values[self.metric])
+        improved = improved and math.isfinite(values[self.metric])
         if improved:
             self.best = {"value": values[self.metric], "step": evaluation.step, "epoch": evaluation.epoch}
         if self.stop_metric and evaluation.scheduled:
             value = values[self.stop_metric]
             better = self.stop_best is None or _better(value, self.stop_best, self.stop_mode, self.min_delta)
-            better = better and not math.isnan(value)
+            better = better and math.isfinite(value)
             self.stop_best, self.waited = (value, 0) if better else (self.stop_best, self.waited + 1)
         if self.target_metric and self.reached is None:
             value = values[self.target_metric]
@@ -69,5 +70,5 @@ class Progress:
 
 
 def _better(value: float, than: float, mode: Mode, by: float = 0.0) -> bool:
-    """Whether `value` beats `than` by more than `by`; NaN beats nothing."""
-    return value < than - by if mode == "min" else value > than + by
+    """Whether `value` beats `than` by more than `by`; what is no finite number beats nothing."""
+    return math.isfinite(value) and (value < than - by if mode == "min" else value > than + by)

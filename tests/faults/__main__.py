@@ -1,7 +1,7 @@
 """`python tests/faults`: put faults into optrun, and print what became of it.
 
 python tests/faults                 a part of each, as in the test suite
-python tests/faults --full          the whole counts (about an hour on two cores)
+python tests/faults --full          the whole counts (about two hours on two busy cores)
 python tests/faults --row 1 --count 50
 python tests/faults --row 1 --only 17
 """

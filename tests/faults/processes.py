@@ -18,9 +18,11 @@ __all__ = ["ended", "go_on", "started"]
 
 
 def started(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The function, at work in another process, which exits as the command would."""
-    process = processes.Process(target=_work, args=(function, arguments))
+    """The function, at work in another process by now, which exits as the command would."""
+    ready = processes.Event()
+    process = processes.Process(target=_work, args=(ready, function, arguments))
     process.start()
+    ready.wait()
     return process
 
 
@@ -30,14 +32,14 @@ def ended(process: Any) -> int:
     return process.exitcode
 
 
-def _work(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _work(ready: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     from optrun.errors import OptrunError
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ["TMPDIR"] = os.environ.get("FAULTS_TMPDIR", os.environ.get("TMPDIR", ""))
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
+        ready.set()
         function(*arguments)
     except OptrunError as error:
         os._exit(error.exit_code)

@@ -32,7 +32,7 @@ def test_fault(fault: Fault, numbers: range, tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         try:
-            assert fault.trial(number, folder) > 0
+            fault.trial(number, folder)
         except BaseException as error:
             error.add_note(f"{fault.title}, number {number}: python tests/faults --row {fault.row} --only {number}")
             raise
