@@ -18,8 +18,11 @@ from optrun.training.state import State
 
 __all__ = ["MOST", "SHARE", "available", "member_bytes", "members_that_fit"]
 
-MOST = 128
-"""Members of a stack: more gain nothing, and what they compute leaves the processor's caches."""
+LEAST, MOST = 16, 128
+"""Members of a stack, where there are so many: fewer pay too much for each call, and more gain nothing."""
+
+CACHED = 8 * 2**20
+"""Bytes that a stack's lasting numbers should not exceed, so that every step finds them in a processor's last cache."""
 
 SHARE = 0.5
 """The part of the memory there is that stacks may take."""
@@ -59,20 +62,30 @@ def member_bytes(state: State, batch_size: int) -> int:
     Weights, gradients, what the optimizer remembers and computes with; what a forward pass keeps for the backward pass;
     the larger of a step's passing numbers and an evaluation's.
     """
-    trained = [p for p in state.model.parameters() if p.requires_grad]
     rest = [t for t in (*state.model.parameters(), *state.model.buffers()) if not t.requires_grad]
-    weights = Packing([p.shape for p in trained], trained[0].dtype).length * trained[0].element_size()
-    remembered = max(REMEMBERED.get(type(o).__name__, 3) for o in state.optimizer.optimizers)
     kept, largest = _activations(state, batch_size)
     evaluated = _evaluation(state, largest / batch_size)
-    lasting = weights * (2 + remembered + SCRATCH) + sum(t.nbytes for t in rest) + 8 * len(state.data.train)
+    weights, lasting = _weights(state), _lasting(state) + sum(t.nbytes for t in rest) + 8 * len(state.data.train)
     return int(UNUSED * (lasting + max(weights * PASSING + kept, evaluated)))
 
 
 def members_that_fit(state: State, batch_size: int, processes: int) -> int:
     """How many members like this one can be a stack in each of so many processes; at least one."""
     room = SHARE * available(state.device) / processes
-    return max(1, min(MOST, int(room / member_bytes(state, batch_size))))
+    fit, near = int(room / member_bytes(state, batch_size)), CACHED // _lasting(state)
+    return max(1, min(MOST, fit, max(LEAST, near) if state.device.type == "cpu" else MOST))
+
+
+def _weights(state: State) -> int:
+    """Bytes of the trained weights, as they lie in a stack."""
+    trained = [p for p in state.model.parameters() if p.requires_grad]
+    return Packing([p.shape for p in trained], trained[0].dtype).length * trained[0].element_size()
+
+
+def _lasting(state: State) -> int:
+    """Bytes of the numbers that every step reads or writes: weights, gradients, what an update remembers and needs."""
+    remembered = max(REMEMBERED.get(type(o).__name__, 3) for o in state.optimizer.optimizers)
+    return _weights(state) * (2 + remembered + SCRATCH)
 
 
 def available(device: torch.device) -> int:
@@ -125,7 +138,7 @@ def _copied(model: nn.Module) -> nn.Module:
 
 
 def _evaluation(state: State, largest_of_a_row: float) -> float:
-    """Bytes at the peak of an evaluation: three tensors of a slice, one of them while a way to compute it is tried, and the
+    """Bytes at the peak of an evaluation: three tensors of a slice, one of them while a way is tried, and the
     outputs for the whole part."""
     rows, data = len(state.data.val), state.data
     places = math.prod(data.input_shape) if data.task == "language_model" else 1

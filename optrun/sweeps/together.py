@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -86,7 +87,9 @@ class _Tile:
             raise CannotFuse("its examples are not in memory")
         if not self.numbers:
             batch_size = experiment.spec.dataset.batch_size
-            self.most = members_that_fit(experiment.state, batch_size, self.group.processes)
+            fit = members_that_fit(experiment.state, batch_size, self.group.processes)
+            tasks = len(self.group.tasks)
+            self.most = math.ceil(tasks / math.ceil(tasks / fit))  # stacks of the same size
         self.numbers[experiment] = number
         stack = Group(self.group.directory, until=task.until, race=self.group.race)
         self.stacks.setdefault(experiment.state.batch, stack).add(experiment)
