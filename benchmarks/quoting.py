@@ -18,6 +18,7 @@ __all__ = ["FIGURES", "PAGES", "figures", "quoted"]
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "fused.md")
 SECTION = re.compile(r"(?<=<!-- figures: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+OTHERS = (("images", "a CNN"), ("transformer", "a transformer"))
 BEHIND = (
     "textbook loop",
     "Ignite",
@@ -66,12 +67,13 @@ def _summary() -> str:
     steps = {name: each["steps"]["1"]["peers"] for name, each in measured["workloads"].items()}
     ours = {name: words(its["optrun"]["ratio"]) for name, its in steps.items()}
     digits, on = steps["digits"], measured["machine"]
+    more = "".join(f", {ours[name]} for {what}" for name, what in OTHERS if name in ours)
     others = ", ".join(f"{name} {digits[name]['ratio']['median']:.1f}" for name in BEHIND if name in digits)
     rounds = digits["optrun"]["ratio"]["n"]
     return _filled(
         "With a row of metrics for every step, with clipping and a schedule, and to the same bits, a step costs "
         f"{ours['digits']} of its time in the [bare loop](benchmarks/bare_loop.py) of PyTorch calls for an MLP on "
-        f"digits, {ours['images']} for a CNN and {ours['transformer']} for a transformer. On digits others take: "
+        f"digits{more}. On digits others take: "
         f"{others} (medians of {rounds} interleaved rounds, quartiles in brackets; one thread, {on['cpu']}, torch "
         f"{on['versions']['torch']}; [all figures](docs/performance.md), `python -m benchmarks peers`).",
         bullet=True,

@@ -21,6 +21,7 @@ from optrun.fused.grouping import ALONE, TOGETHER
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import CannotFuse
 from optrun.training.preparation import load_data
+from optrun.training.state import State
 
 Config = dict[str, Any]
 
@@ -209,6 +210,24 @@ def test_members_that_diverge_touch_no_other(kept: float) -> None:
         for seed in (0, 1)
     ]
     assert differences(MLP, changes, kept) == []
+
+
+def test_members_that_diverge_are_found_when_losses_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a device that no step waits for, alone and as one."""
+    made = State.__post_init__
+
+    def late(state: State) -> None:
+        made(state)
+        state.checks_every_loss = False
+
+    monkeypatch.setattr(State, "__post_init__", late)
+    changes = [
+        {"optimizer": {"name": name, "lr": lr}, "seed": seed}
+        for name in ("SGD", "Adam")
+        for lr in (0.01, 1e20, 0.03, 1e30)
+        for seed in (0, 1)
+    ]
+    assert differences({**MLP, "log_every": 4}, changes) == []
 
 
 def test_evaluations_by_steps() -> None:

@@ -22,7 +22,8 @@ from sweeping import BASE, metrics, optrun, statuses, write_sweep, written
 
 SLOW = {**BASE, "epochs": 12, "log_every": 1, "checkpoint_every": 1}
 """A trial of 72 steps, with a checkpoint after each epoch."""
-GRID = {"optimizer.lr": [0.01, 0.03, 0.1, 0.3], "clip_norm": [None, 1.0]}
+GRID = {"optimizer.lr": [0.01, 0.03, 0.1, 0.3], "optimizer.momentum": [0.0, 0.5, 0.9], "clip_norm": [None, 1.0]}
+TRIALS = 24
 DEADLINE = 120.0
 
 
@@ -86,10 +87,10 @@ def test_a_driver_killed_five_times(undisturbed: dict[str, Any], tmp_path: Path)
             driver.kill()
             driver.wait()
             assert_dead(others)  # its workers end by themselves
-    assert statuses(sweep) != ["completed"] * 8
+    assert statuses(sweep) != ["completed"] * TRIALS
     done = optrun(tmp_path, "sweep", path, "--executor", "pool", "--jobs", "2")
     assert done.returncode == 0, done.stderr
-    assert statuses(sweep) == ["completed"] * 8
+    assert statuses(sweep) == ["completed"] * TRIALS
     assert metrics(sweep) == undisturbed
 
 

@@ -290,10 +290,13 @@ def test_a_diverged_run_keeps_its_finite_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_only_in_the_evaluation(tmp_path: Path) -> None:
-    """The last step overshoots, and only the evaluation sees it: a result, written as strict JSON."""
+    """The last step overshoots, and only the evaluation sees it: the run has diverged, in strict JSON."""
     step = first_non_finite_step()
-    run = trained(tmp_path, with_steps(DIVERGING, step - 1))
-    assert run.status == "completed"
+    with pytest.raises(Diverged):
+        trained(tmp_path, with_steps(DIVERGING, step - 1))
+    (metrics,) = tmp_path.rglob("metrics.jsonl")
+    run = read(metrics.parent)
+    assert run.status == "diverged"
     assert strict_rows(run)[-1]["val/loss"] in ("NaN", "Infinity")
     assert not math.isfinite(run.summary["final"]["val/loss"])
 

@@ -73,7 +73,8 @@ def _measure(spec: Spec, output: Output, low: float, high: float, steps: int) ->
 
     with warnings_as_sentences(output):
         resolved, state, batches = prepare_run(spec.model_copy(update={"scheduler": None}))
-        with numerics(threads=int(resolved.threads), deterministic=resolved.deterministic):
+        tf32 = resolved.precision == "tf32"
+        with numerics(threads=int(resolved.threads), deterministic=resolved.deterministic, tf32=tf32):
             test = range_test(state, batches, resolved, low=low, high=high, steps=steps)
             console = output.remarks
             hidden = output.quiet or not console.is_terminal

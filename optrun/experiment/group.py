@@ -188,8 +188,12 @@ class Group:
             stack.standing.settle(row)
             experiment = self.members[stack.members[row]]
             stack.leave(row)
-            experiment.interrupt()
-            yield experiment, Left("interrupted")
+            if (lost := stack.standing.lost.get(row)) is not None:
+                experiment.has_diverged(lost)
+                yield experiment, Left("diverged", str(lost))
+            else:
+                experiment.interrupt()
+                yield experiment, Left("interrupted")
 
     def _save(self, stack: Stack) -> None:
         """A checkpoint of every member that saves whenever it is time."""
@@ -198,7 +202,7 @@ class Group:
         for row in stack.present:
             stack.standing.settle(row)
             experiment = self.members[stack.members[row]]
-            if experiment.saves_by_time:
+            if experiment.saves_by_time and row not in stack.standing.lost:
                 experiment.save()
         self._saved, self._saving = time.monotonic(), time.monotonic() - began
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from optrun.components.data import Examples
 from optrun.fused.tensor import Stacked, stacked
 from optrun.training.batches import Batches
+from optrun.training.precision import sent
 from optrun.training.randomness import epoch_order
 
 __all__ = ["MicroBatch", "served"]
@@ -27,7 +28,8 @@ def served(batches: Sequence[Batches], epochs: Sequence[int], step: int) -> Iter
     while True:
         pairs = [(each.seed, epoch) for each, epoch in zip(batches, epochs)]
         orders = {pair: epoch_order(*pair, len(first.part)) for pair in set(pairs)}
-        order = torch.stack([orders[pair] for pair in pairs] if len(orders) > 1 else list(orders.values()))
+        each = [orders[pair] for pair in pairs] if len(orders) > 1 else list(orders.values())
+        order = sent(torch.stack(each), first.part.inputs.device)
         for start in range(step * first.rows_per_step, len(first.part), first.rows_per_step):
             rows = order[:, start : start + first.rows_per_step]
             inputs, targets = (_fetched(whole, rows, len(batches)) for whole in (first.part.inputs, first.part.targets))
@@ -37,7 +39,7 @@ def served(batches: Sequence[Batches], epochs: Sequence[int], step: int) -> Iter
 
 def _fetched(whole: Tensor, rows: Tensor, count: int) -> Tensor:
     """The examples at `rows` ([K, B], or [1, B] for all members), as [K, B, …]."""
-    found = whole.index_select(0, rows.reshape(-1).to(whole.device)).view(*rows.shape, *whole.shape[1:])
+    found = whole.index_select(0, rows.reshape(-1)).view(*rows.shape, *whole.shape[1:])
     return found if len(rows) == count else found.expand(count, *found.shape[1:])
 
 

@@ -49,7 +49,11 @@ def fit(stack: Stack) -> Iterator[Told]:
         if due:
             standing.gather()
         standing.took(perf_counter() - started, len(stack.present) or 1)
-        for row in due:
+        for row in standing.lost.keys() & stack.present.keys():
+            standing.settle(row)
+            stack.leave(row)
+            told.append((row, standing.lost[row]))
+        for row in filter(stack.present.__contains__, due):
             standing.settle(row)
             told.append((row, Stepped(members[row].state.step, telling.of(row))))
         yield told

@@ -123,7 +123,8 @@ def _activations(state: State, batch_size: int) -> tuple[int, int]:
         return tensor
 
     model = _copied(state.model)
-    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    devices = [state.device] if state.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = model(inputs)
         loss = state.criterion(outputs, state.loss_targets(targets))
     kept[outputs.data_ptr()] = outputs.nbytes

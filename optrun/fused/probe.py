@@ -62,7 +62,8 @@ class Probe:
             if told:
                 break
         stack.standing.gather()
-        present = {row: alone for row, alone in zip(self.rows, self.alone) if row in stack.present}
+        left = stack.present.keys() - stack.standing.lost.keys()
+        present = {row: alone for row, alone in zip(self.rows, self.alone) if row in left}
         for row, alone in present.items():
             stack.standing.settle(row)
             state = stack.members[row].state

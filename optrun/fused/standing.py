@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from optrun.errors import Diverged
 from optrun.fused.member import Member
+from optrun.training.recent import Rates
 
 __all__ = ["WARM", "Standing"]
 
@@ -39,6 +41,11 @@ class Standing:
         self._bounds = torch.tensor(bounds, dtype=torch.float64)
         self._before = [(s.step, s.samples, s.time, s.recent.clipped) for s in (m.state for m in self.members)]
         self._rates_noted = [-1] * len(self.members)
+        self._checks_every_loss = first.checks_every_loss
+        self._rates: list[list[tuple[int, Rates]]] = [[] for _ in self.members]
+        """Since the latest `gather`: the number of a step, and what it used."""
+        self.lost: dict[int, Diverged] = {}
+        """Members with a loss that was not finite, as found when values are gathered; by their rows."""
         self._longest = max(m.state.total_steps - m.state.step for m in self.members)
 
     def add(self, losses: Tensor, norms: Tensor | None, samples: int) -> None:
@@ -70,6 +77,8 @@ class Standing:
         """Fetch what the latest steps left, in one transfer."""
         if not self._losses:
             return
+        if not self._checks_every_loss:
+            self._look_for_lost()
         self._last_losses = self._losses[-1].tolist()
         if self._norms:
             norms = torch.stack(self._norms).double().cpu()
@@ -78,15 +87,19 @@ class Standing:
             self._clipped = [before + now for before, now in zip(self._clipped, clipped)]
         self._losses, self._norms = [], []
 
-    def not_finite(self) -> list[tuple[int, int, float]]:
-        """Of members with a loss that is not finite among the latest steps: row, step, the first such loss."""
-        losses = torch.stack(self._losses)
-        found = []
-        for row in (~losses.isfinite()).any(0).nonzero().flatten().tolist():
-            index = int((~losses[:, row].isfinite()).nonzero()[0])
-            step = self.step_of(row) - len(losses) + 1 + index
-            found.append((row, step, losses[index, row].item()))
-        return found
+    def _look_for_lost(self) -> None:
+        """Find those with a loss that is not finite among the latest steps, which are of one epoch."""
+        losses = torch.stack(self._losses).cpu()
+        is_lost = ~losses.isfinite()
+        for row in is_lost.any(0).nonzero().flatten().tolist():
+            index = int(is_lost[:, row].nonzero()[0])
+            taken = self.taken - len(losses) + 1 + index
+            state = self.members[row].state
+            used = next((rates for at, rates in self._rates[row] if at >= taken), state.optimizer.learning_rates())
+            epoch = state.epoch - (self.batch == 0)
+            found = Diverged(self._before[row][0] + taken, losses[index, row].item(), epoch, used)
+            self.lost.setdefault(row, found)
+        self._rates = [[] for _ in self.members]
 
     def note_rates(self, row: int) -> None:
         """A schedule is about to change what the member's latest step used."""
@@ -94,6 +107,8 @@ class Standing:
             state = self.members[row].state
             state.recent.last_lr = state.optimizer.learning_rates()
             self._rates_noted[row] = self.taken
+            if not self._checks_every_loss:
+                self._rates[row].append((self.taken, state.recent.last_lr))
 
     def settle(self, row: int) -> None:
         """The member's state as of its latest step, whose values have been gathered."""

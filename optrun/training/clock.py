@@ -18,17 +18,17 @@ class Clock:
     """Laps that begin with `start` and end with `stop`. Nothing waits for the device but `seconds`."""
 
     def __init__(self, device: torch.device) -> None:
-        self._by_events = device.type == "cuda"
+        self._device, self._by_events = device, device.type == "cuda"
         self._seconds = 0.0
         self._laps: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def start(self) -> Any:
         """When a lap begins, to be handed to `stop`."""
-        return _now() if self._by_events else perf_counter()
+        return self._now() if self._by_events else perf_counter()
 
     def stop(self, started: Any) -> None:
         if self._by_events:
-            self._laps.append((started, _now()))
+            self._laps.append((started, self._now()))
         else:
             self._seconds += perf_counter() - started
 
@@ -40,8 +40,7 @@ class Clock:
         found, self._seconds, self._laps = self._seconds, 0.0, []
         return found
 
-
-def _now() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
+    def _now(self) -> torch.cuda.Event:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event

@@ -39,7 +39,7 @@ def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
             sums.append(criterion(outputs, wanted).item())
         weights.append(loss_weight(state.criterion, wanted))
         if state.metrics:
-            every_output.append(outputs)
+            every_output.append(outputs.clone() if state.is_compiled else outputs)
             every_target.append(targets)
     values = {f"{split}/loss": whole(state.criterion, sums, weights)}
     if state.metrics:

@@ -31,7 +31,6 @@ from optrun.config.spec import Spec
 from optrun.errors import ConfigError, Problem, UsageError
 from optrun.training.locating import located
 from optrun.training.schedule import Schedule
-from optrun.training.sizing import is_weightless
 from optrun.training.stepping import bare_step
 
 __all__ = ["judge_data", "judge_loss", "judge_model", "judge_optimizer", "judge_schedule"]
@@ -103,11 +102,13 @@ def judge_model(spec: Spec, model: object, data: Data) -> None:
 def _judge_outputs(name: str, model: nn.Module, data: Data) -> None:
     """A user's own model, on one example: its scores must have the shape that torch's criteria take."""
     inputs, targets = fetch(data.val, torch.arange(1))
+    like = next(model.parameters(), inputs)  # the data can have been placed already, for other runs
+    inputs = inputs.to(like.device, like.dtype if inputs.is_floating_point() else inputs.dtype)
     inner = targets.shape[1:] if data.task == "language_model" else ()
     wanted = (1, data.num_outputs, *inner)
     was_training = model.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        outputs = model.eval()(inputs.to("meta") if is_weightless(model) else inputs)
+        outputs = model.eval()(inputs)
     model.train(was_training)
     got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if got != list(wanted):

@@ -90,19 +90,27 @@ def forward_backward(state: State, micro_batches: list[MicroBatch]) -> Tensor:
     total: Tensor | None = None
     for number, (inputs, targets, share) in enumerate(micro_batches):
         loss = state.passes.replayed(inputs, targets, share, first=number == 0)
-        if loss is None:
+        if loss is not None:
+            _check(state, loss)
+        else:
             with state.autocast():
                 outputs = state.model(inputs)
                 loss = state.criterion(outputs, targets)
             if share != 1.0:
                 loss = loss * share
+            _check(state, loss)
             state.optimizer.scale(loss).backward()
             loss = loss.detach()
-        if state.checks_every_loss and not math.isfinite(value := loss.item()):
-            raise Diverged(state.step + 1, value, state.epoch, state.optimizer.learning_rates())
+            if state.is_compiled and number + 1 < len(micro_batches):
+                state.optimizer.keep_gradients()
         total = loss if total is None else total + loss
     assert total is not None
     return total
+
+
+def _check(state: State, loss: Tensor) -> None:
+    if state.checks_every_loss and not math.isfinite(value := loss.item()):
+        raise Diverged(state.step + 1, value, state.epoch, state.optimizer.learning_rates())
 
 
 def evaluation_is_due(state: State, spec: Spec) -> bool:

@@ -31,17 +31,29 @@ def numerics(*, threads: int, deterministic: bool, tf32: bool = False) -> Iterat
     set_deterministic(deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, changes no result
     torch.backends.cudnn.benchmark = False
-    products = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
     try:
-        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # torch's default; unsaid, its optimizers warn
+        # Invariants: torch's default; unsaid, its optimizers warn.
+        with torch.sparse.check_sparse_tensor_invariants(enable=False), _tf32(tf32):
             yield
     finally:
         torch.set_num_threads(before[0])
         set_deterministic(before[1])
         torch.backends.cudnn.benchmark = before[2]
-        torch.backends.cuda.matmul.allow_tf32 = products
         torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _tf32(wanted: bool) -> Iterator[None]:
+    """With products in tf32 if wanted; else as torch has them (by default only convolutions are, by cuDNN)."""
+    if not wanted:
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def resolve_device(name: str) -> torch.device:

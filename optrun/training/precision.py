@@ -1,5 +1,5 @@
 """Number formats: fp32 and fp64 as the type of everything, bf16 and fp16 by autocast, fp16 with loss scaling; tf32 is
-fp32 with `torch.backends.cuda.matmul.allow_tf32` (`numerics`).
+fp32 with `torch.set_float32_matmul_precision("high")` (`numerics`).
 
 Source: torch.amp; Micikevicius et al. 2018, "Mixed Precision Training".
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
-__all__ = ["Placement", "autocast", "dtype_of", "loss_scaler"]
+__all__ = ["Placement", "autocast", "dtype_of", "loss_scaler", "sent"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,6 +35,11 @@ class Placement:
         if self.memory_format == torch.contiguous_format or placed.dim() != 4:
             return placed
         return placed.contiguous(memory_format=self.memory_format)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU's tensor on the device: to CUDA through pinned memory, without waiting."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -56,7 +56,7 @@ def generator_states() -> dict[str, Any]:
         "numpy": {**of_numpy, "state": twister},
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # else nothing has been drawn there, and asking would start it
         states["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
@@ -73,7 +73,8 @@ def restore_generators(states: Mapping[str, Any]) -> None:
     twister["key"] = twister["key"].numpy().astype("uint32")
     numpy.random.set_state({**states["numpy"], "state": twister})
     torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if "cuda" in states and torch.cuda.is_initialized():
+        for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, index)
     if "mps" in states and torch.backends.mps.is_available():
         torch.mps.set_rng_state(states["mps"])

@@ -130,6 +130,11 @@ class State:
         self.recent.load_state_dict(saved["recent"])
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether the model's outputs and gradients may lie where its next call will write (CUDA graphs)."""
+        return self.model._compiled_call_impl is not None
+
+    @property
     def device(self) -> torch.device:
         return self.place.device
 

@@ -99,6 +99,12 @@ class Stepper:
         for parameter, gradient in zip(self._apart, gradients):
             parameter.grad = gradient
 
+    def keep_gradients(self) -> None:
+        """Put gradients where nothing else writes: those of a CUDA graph are gone when it runs again."""
+        for parameter in self._apart:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
+
     def scale(self, loss: Tensor) -> Tensor:
         return loss if self.scaler is None else self.scaler.scale(loss)
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from optrun.fused.tensor import CannotFuse
+from optrun.training.precision import sent
 
 __all__ = ["REPLAYED", "Numbers", "Rows", "numbers"]
 
@@ -36,7 +37,8 @@ class Numbers(float):
 
     def column(self, like: Tensor) -> Tensor:
         """The numbers as [k, 1, …], rounded as a kernel rounds the one it is given."""
-        return torch.tensor(self.each, dtype=torch.float64).to(like.dtype).view(-1, *(1,) * (like.dim() - 1))
+        rounded = torch.tensor(self.each, dtype=torch.float64).to(like.dtype)
+        return sent(rounded, like.device).view(-1, *(1,) * (like.dim() - 1))
 
     def __neg__(self) -> Numbers:
         return Numbers([-number for number in self.each])

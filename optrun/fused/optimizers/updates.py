@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from optrun.fused.optimizers.replayed import REPLAYED, Rows, numbers
 from optrun.fused.optimizers.vectorised import VECTORISED, Group, Number, Scratch
 from optrun.fused.tensor import CannotFuse
+from optrun.training.precision import sent
 
 __all__ = ["FUSED", "Run", "branches", "run_of"]
 
@@ -90,7 +91,8 @@ class _VectorisedRun:
         found: dict[str, Number] = {key: float(each[0]) for key, each in given.items() if _are_one(each)}
         apart = {key: each for key, each in given.items() if key not in found}
         if apart:
-            table = torch.tensor(list(apart.values()), dtype=torch.float64).to(self.weights)
+            rounded = torch.tensor(list(apart.values()), dtype=torch.float64).to(self.weights.dtype)
+            table = sent(rounded, self.weights.device)
             found |= zip(apart, table.unsqueeze(2).unbind(0))
         return found
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["VECTORISED", "Group", "Scratch", "Vectorised"]
+__all__ = ["VECTORISED", "Group", "Number", "Scratch", "Vectorised"]
 
 Group = Mapping[str, Any]
 """A parameter group of an optimizer of torch."""
