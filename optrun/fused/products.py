@@ -15,7 +15,10 @@ from optrun.fused.agreement import best_way, signature
 from optrun.fused.tensor import members
 from optrun.training.tape import opaque, takes_out
 
-__all__ = ["product", "sum_of_rows"]
+__all__ = ["QUIETLY", "product", "sum_of_rows"]
+
+QUIETLY = numpy.errstate(all="ignore")
+"""numpy warns of members that diverge; torch does not."""
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -30,6 +33,7 @@ def _batched(a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor]:
 
 
 @takes_out
+@QUIETLY
 def _by_numpy(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> tuple[Tensor]:
     result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype) if out is None else out
     numpy.matmul(a.numpy(), b.numpy(), out=result.numpy())
@@ -37,6 +41,7 @@ def _by_numpy(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = No
 
 
 @takes_out
+@QUIETLY
 def _by_numpy_in_rows(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor | None = None) -> tuple[Tensor]:
     """The kernel for matrices that lie in memory row by row, after copying those that do not."""
     result = torch.empty(len(a), a.shape[1], b.shape[2], dtype=a.dtype) if out is None else out

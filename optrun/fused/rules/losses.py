@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from optrun.fused.products import QUIETLY
 from optrun.fused.softmax import softmax_for
 from optrun.fused.tensor import is_stacked, physical, rule, stacked
 from optrun.training.tape import decided, opaque
@@ -35,6 +36,7 @@ class _CrossEntropy(torch.autograd.Function):
         return ctx.softmax.backward(logarithms, targets, shares), None, None
 
 
+@QUIETLY
 def summed_like_nll(values: Tensor) -> Tensor:
     """Sums of the rows of [K, N] in the order of torch's kernel for nll_loss on a CPU.
 
