@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def assert_same_records(sweep: Path, other: Path) -> None:
                 assert _is_same(one[key], another[key]), (path, key)
 
 
+def fused_and_pool(folder: Path, *base: Any, arguments: Sequence[str | Path] = (), **keys: Any) -> tuple[Path, Path]:
+    """The directories of a sweep that was trained as one, and trial by trial in the pool."""
+    for executor in ("fused", "pool"):
+        path = write_sweep(folder / executor, *base, **keys)
+        done = optrun(folder / executor, "sweep", path, "--executor", executor, "--jobs", "2", *arguments)
+        assert done.returncode == 0, done.stderr
+    return folder / "fused" / "runs" / "s", folder / "pool" / "runs" / "s"
+
+
 @pytest.fixture(scope="module")
 def in_the_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep of GRID, each trial by itself."""
@@ -95,11 +105,7 @@ def test_the_same_records(in_the_pool: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", ["all", "none"])
 def test_what_is_kept(keep: str, tmp_path: Path) -> None:
     base = {**BASE, "keep_checkpoints": keep, "checkpoint_every": {"steps": 5}}
-    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
-        path = write_sweep(folder, base, grid={"optimizer.lr": [0.01, 0.03, 0.1, 0.3]})
-        done = optrun(folder, "sweep", path, "--executor", executor, "--jobs", "2")
-        assert done.returncode == 0, done.stderr
-    one, other = tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s"
+    one, other = fused_and_pool(tmp_path, base, grid={"optimizer.lr": [0.01, 0.03, 0.1, 0.3]})
     assert engines(one) == {"fused"}
     assert_same_records(one, other)
     assert [path.relative_to(one) for path in sorted(one.glob("*/checkpoints/*"))] == [
@@ -110,10 +116,7 @@ def test_what_is_kept(keep: str, tmp_path: Path) -> None:
 def test_halving_and_early_stops(tmp_path: Path) -> None:
     base = {**BASE, "epochs": 9, "early_stop": {"metric": "val/accuracy", "patience": 1}}
     keys = {"prune": {"min_epochs": 2, "eta": 2}, "seeds": 2, "grid": {"optimizer.lr": [0.001, 0.01, 0.1, 0.3, 1.0]}}
-    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
-        done = optrun(folder, "sweep", write_sweep(folder, base, **keys), "--executor", executor, "--jobs", "2")
-        assert done.returncode == 0, done.stderr
-    one, other = tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s"
+    one, other = fused_and_pool(tmp_path, base, **keys)
     assert "fused" in engines(one)
     assert "pruned" in statuses(one)
     assert metrics(one) == metrics(other)
@@ -122,11 +125,7 @@ def test_halving_and_early_stops(tmp_path: Path) -> None:
 
 def test_trials_that_diverge_in_their_last_step(tmp_path: Path) -> None:
     base = {**{key: value for key, value in BASE.items() if key != "epochs"}, "steps": 1}
-    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
-        path = write_sweep(folder, base, grid={"optimizer.lr": [0.1, 1e30, 0.3, 1e35]})
-        done = optrun(folder, "sweep", path, "--executor", executor, "--jobs", "2")
-        assert done.returncode == 0, done.stderr
-    one, other = tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s"
+    one, other = fused_and_pool(tmp_path, base, grid={"optimizer.lr": [0.1, 1e30, 0.3, 1e35]})
     assert engines(one) == {"fused"}
     assert statuses(one) == ["completed"] * 2 + ["diverged"] * 2
     assert metrics(one) == metrics(other)
@@ -135,10 +134,7 @@ def test_trials_that_diverge_in_their_last_step(tmp_path: Path) -> None:
 
 def test_trials_that_diverge(tmp_path: Path) -> None:
     grid = {"optimizer.lr": [0.1, 1e20, 0.3, 1e30, 0.03], "seed": [0, 1]}
-    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
-        done = optrun(folder, "sweep", write_sweep(folder, grid=grid), "--executor", executor, "--jobs", "2")
-        assert done.returncode == 0, done.stderr
-    one, other = tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s"
+    one, other = fused_and_pool(tmp_path, grid=grid)
     assert statuses(one) == ["completed"] * 6 + ["diverged"] * 4
     assert metrics(one) == metrics(other)
     assert summaries(one) == summaries(other)
@@ -322,7 +318,8 @@ def test_a_model_that_is_no_stack_trains_alone(name: str, tmp_path: Path) -> Non
     assert statuses(tmp_path / "runs" / "s") == ["completed"] * 4
 
 
-def test_a_model_without_rules_is_computed_member_by_member(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_a_model_without_rules_is_computed_member_by_member(precision: str, tmp_path: Path) -> None:
     parts = tmp_path / "parts.py"
     parts.write_text(
         "import optrun, torch\n"
@@ -338,13 +335,10 @@ def test_a_model_without_rules_is_computed_member_by_member(tmp_path: Path) -> N
         " + self.layer(torch.nn.functional.pad(x, (0, 31)))\n"
         "    return Own()\n"
     )
-    arguments = ["--import", parts]
-    for folder, executor in ((tmp_path / "pool", "pool"), (tmp_path / "fused", "fused")):
-        path = write_sweep(folder, {**BASE, "model": "own"}, grid={"optimizer.lr": [1e-5, 1e-4, 2e-4, 3e-4]})
-        done = optrun(folder, "sweep", path, "--executor", executor, "--jobs", "2", *arguments)
-        assert done.returncode == 0, done.stderr
-    assert engines(tmp_path / "fused" / "runs" / "s") == {"fused"}
-    assert_same_records(tmp_path / "fused" / "runs" / "s", tmp_path / "pool" / "runs" / "s")
+    base, grid = {**BASE, "model": "own", "precision": precision}, {"optimizer.lr": [1e-5, 1e-4, 2e-4, 3e-4]}
+    one, other = fused_and_pool(tmp_path, base, grid=grid, arguments=["--import", parts])
+    assert engines(one) == {"fused"}
+    assert_same_records(one, other)
 
 
 def test_too_few_are_no_group(tmp_path: Path) -> None:

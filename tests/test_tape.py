@@ -15,7 +15,7 @@ from optrun.config.loading import load
 from optrun.training.loop import fit
 from optrun.training.preparation import prepare_run
 from optrun.training.state import State
-from optrun.training.tape import CannotRecord, Differs, Tape, decided, opaque, refuse
+from optrun.training.tape import CannotRecord, Differs, Tape, decided, opaque, refuse, takes_out
 from optrun.training.tapes import can_be_recorded
 
 MLP = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
@@ -118,6 +118,25 @@ def test_what_is_only_copied_to_a_place_is_computed_there() -> None:
     x = torch.arange(9.0).view(3, 3)
     (found,) = tape(x)
     assert equal([found, *places], [x @ x + 1, x @ x, x.sum(0), x.exp()])
+
+
+def test_what_is_copied_to_two_places_is_computed_once() -> None:
+    places = [torch.zeros(3, 3), torch.zeros(3, 3)]
+
+    @takes_out
+    def doubled(x: Tensor, out: Tensor | None = None) -> tuple[Tensor]:
+        return (torch.from_numpy(x.numpy() * 2) if out is None else out.copy_(x * 2),)
+
+    def compute(x: Tensor) -> list[Tensor]:
+        (product,) = opaque(doubled, x)
+        torch._foreach_copy_(places, [product, product])
+        return [x + 1]
+
+    tape, _ = Tape.record(compute, [torch.ones(3, 3)], places)
+    assert tape.source.count("out=") == 1
+    x = torch.arange(9.0).view(3, 3)
+    tape(x)
+    assert equal(places, [x * 2, x * 2])
 
 
 class Counting(nn.Module):

@@ -54,9 +54,9 @@ class _Commands(Mapping[str, TyperCommand]):
 @functools.cache
 def _imported(name: str) -> TyperCommand:
     """Raises KeyError for what is no command."""
-    function = {"list": "list_runs"}.get(name, name.replace("-", "_"))
     if name not in COMMANDS:
         raise KeyError(name)
+    function = "list_runs" if name == "list" else name.replace("-", "_")
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     alone.command(name)(getattr(importlib.import_module(f"optrun.cli.{function}"), function))
     return typer.main.get_command(alone)  # type: ignore[return-value]

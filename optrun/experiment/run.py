@@ -279,6 +279,11 @@ class Experiment:
         return state.batch == 0 and state.epoch % every == 0
 
     @property
+    def _wall_time(self) -> float:
+        """Seconds by the clock, those before interruptions included."""
+        return self._wall_before + time.monotonic() - self._started
+
+    @property
     def saves_by_time(self) -> bool:
         """Whether checkpoints are due by the clock, and not by steps or epochs."""
         return self.spec.checkpoint_every == "auto" and self.spec.keep_checkpoints != "none"
@@ -292,7 +297,7 @@ class Experiment:
             "version": 1,
             "config_hash": self._config_hash,
             "config": self.spec.resolved(),
-            "wall_time": self._wall_before + time.monotonic() - self._started,
+            "wall_time": self._wall_time,
             "metrics_bytes": self.record.position if metrics_bytes is None else metrics_bytes,
             "last_row": last_row,
             "final": self._final,
@@ -347,8 +352,7 @@ class Experiment:
             "name": self.spec.name,
             "status": status,
             "config_hash": self._config_hash,
-            **summarized(self.state, self._final),
-            "wall_time": self._wall_before + time.monotonic() - self._started,
+            **summarized(self.state, self._wall_time, self._final),
             "engine": self.engine,
             "error": error,
         }

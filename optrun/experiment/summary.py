@@ -33,7 +33,7 @@ def described(
     return environment.describe(sys.argv, int(spec.threads), str(state.device), around, **more)
 
 
-def summarized(state: State, final: Mapping[str, float]) -> dict[str, Any]:
+def summarized(state: State, wall_time: float, final: Mapping[str, float]) -> dict[str, Any]:
     """What summary.json says of how far a run is. `final` is the latest evaluation; times are seconds."""
     progress = state.progress
     best = {"metric": progress.metric, "mode": progress.mode, **progress.best} if progress.best else None
@@ -43,7 +43,7 @@ def summarized(state: State, final: Mapping[str, float]) -> dict[str, Any]:
         "steps": state.step,
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "train_time": state.time,
-        "wall_time": None,
+        "wall_time": wall_time,
         "samples_per_second": state.samples / state.time if state.time else None,
         "final": dict(final),
         "best": best,

@@ -15,9 +15,7 @@ nor computed by torch. `opaque` writes down what is computed outside of torch, `
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -25,6 +23,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from optrun.training.calls import COPY, INTO, Call, lines
 from optrun.training.compiler import without_compiler
 
 __all__ = ["CannotRecord", "Differs", "Tape", "decided", "opaque", "refuse", "takes_out", "unrecorded"]
@@ -101,39 +100,13 @@ def refuse(reason: str) -> None:
 
 def takes_out(function: Callable[..., T]) -> Callable[..., T]:
     """Decorator: a function for `opaque` that returns one tensor, and computes it into another one given as `out`."""
-    _INTO[function] = function
+    INTO[function] = function
     return function
 
 
-_aten = torch.ops.aten
-_COPY = _aten._foreach_copy_.default
-_UNFIT = {_aten.as_strided.default, _aten.as_strided_.default}
+_UNFIT = {torch.ops.aten.as_strided.default, torch.ops.aten.as_strided_.default}
 """They speak of places in memory, not in a tensor."""
 _DEPENDS_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-_INTO: dict[Any, Any] = {_aten.mm.default: _aten.mm.out, _aten.sum.dim_IntList: _aten.sum.IntList_out}
-"""What computes the same into a given place."""
-
-
-@dataclass(eq=False)
-class _Call:
-    """A line of a tape: `results = function(arguments)`, with names in place of tensors."""
-
-    function: Any
-    arguments: list[str]
-    used: set[str]
-    results: list[str]
-    is_list: bool
-    matters: bool
-    """Whether it does more than to return something: writes into an argument, draws random numbers."""
-    copies: dict[str, str] = field(default_factory=dict)
-    """If it does nothing but copy: to which names from which."""
-
-    def text(self, name: Callable[[Any], str]) -> str:
-        call = f"{name(self.function)}({', '.join(self.arguments)})"
-        if not any(self.results):
-            return call
-        return f"{', '.join(result or '_' for result in self.results)}{',' if self.is_list else ''} = {call}"
-
 
 _Place = tuple[Any, ...]
 
@@ -151,7 +124,7 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self, inputs: Sequence[Tensor], known: Iterable[Tensor]) -> None:
         super().__init__()
-        self.calls: list[_Call] = []
+        self.calls: list[Call] = []
         self.guards: list[str] = []
         self.refused = ""
         self._constants: dict[str, Any] = {}
@@ -204,8 +177,8 @@ class _Recorder(TorchDispatchMode):
         is_list = isinstance(result, tuple | list)
         results = [self._named(each, lasts) for each in (result if is_list else [result])]
         if matters or (any(results) and not lasts):
-            copies = dict(zip(*[map(self._name, each) for each in arguments])) if function is _COPY else {}
-            self.calls.append(_Call(function, texts, used, results, is_list, matters, copies))
+            copies = dict(zip(*[map(self._name, each) for each in arguments])) if function is COPY else {}
+            self.calls.append(Call(function, texts, used, results, is_list, matters, copies))
 
     def guard(self, test: Callable[[Tensor], bool], given: Tensor, answer: bool) -> None:
         name = self._input_of.get(given.untyped_storage()._cdata)
@@ -266,10 +239,9 @@ class _Recorder(TorchDispatchMode):
         wanted = [self._name(result) for result in results]
         if self.refused:
             raise CannotRecord(self.refused)
-        calls = _copying_less(_needed(self.calls, set(wanted)))
-        lines = [*self.guards, *_freeing(calls, set(wanted), self._function)]
-        lines.append(f"return {''.join(f'{name}, ' for name in wanted)}")
-        source = f"def replay({', '.join(self._inputs)}):\n" + "".join(f"    {line}\n" for line in lines)
+        body = [*self.guards, *lines(self.calls, set(wanted), self._function)]
+        body.append(f"return {''.join(f'{name}, ' for name in wanted)}")
+        source = f"def replay({', '.join(self._inputs)}):\n" + "".join(f"    {line}\n" for line in body)
         functions = {name: getattr(function, "_op", function) for function, name in self._functions.items()}
         constants = {name: _plain(value) for name, value in self._constants.items()}
         return source, {**constants, **functions, "Differs": Differs}
@@ -283,49 +255,6 @@ def _plain(value: Any) -> Any:
 def _matters(function: Any) -> bool:
     schema = getattr(function, "_schema", None)
     return schema is not None and (schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags)
-
-
-def _needed(calls: Sequence[_Call], wanted: set[str]) -> list[_Call]:
-    """Without the calls whose results nobody uses."""
-    used, needed = set(wanted), []
-    for call in reversed(calls):
-        if call.matters or used & set(call.results):
-            used |= call.used
-            needed.append(call)
-    return needed[::-1]
-
-
-def _copying_less(calls: Sequence[_Call]) -> list[_Call]:
-    """What is computed only to be copied to a place is computed there."""
-    makers = {name: call for call in calls for name in call.results}
-    uses = Counter(name for call in calls for name in call.used)
-    for copying in [call for call in calls if call.copies]:
-        for to, name in list(copying.copies.items()):
-            maker = makers.get(name)
-            # Nobody reads or writes the place but this copy, so it may be filled earlier.
-            if maker is not None and maker.function in _INTO and uses[to] == 1:
-                maker.function = _INTO[maker.function]
-                maker.arguments.append(f"out={to}")
-                maker.used.add(to)
-                del copying.copies[to]
-        copying.arguments = [f"[{', '.join(copying.copies)}]", f"[{', '.join(copying.copies.values())}]"]
-        copying.used = {*copying.copies, *copying.copies.values()}
-    return [call for call in calls if call.function is not _COPY or call.copies]
-
-
-def _freeing(calls: Sequence[_Call], wanted: set[str], name_of: Callable[[Any], str]) -> list[str]:
-    """Lines that forget a tensor after its last use, as the computation itself did."""
-    last = {name: number for number, call in enumerate(calls) for name in (*call.used, *call.results)}
-    done: dict[int, list[str]] = {}
-    for name, number in last.items():
-        if name.startswith("t") and name not in wanted:
-            done.setdefault(number, []).append(name)
-    lines: list[str] = []
-    for number, call in enumerate(calls):
-        lines.append(call.text(name_of))
-        if number in done:
-            lines.append(f"del {', '.join(sorted(done[number]))}")
-    return lines
 
 
 without_compiler(_Recorder)
