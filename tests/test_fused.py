@@ -104,7 +104,6 @@ def test_groups_of_parameters() -> None:
     assert differences(MLP, [{**change, "clip_norm": 0.5} for change in changes]) == []
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers(name: str) -> None:
     chosen = [{"name": name, **settings} for settings, _ in SCHEDULERS[name]]
@@ -194,7 +193,6 @@ def test_accumulation(accumulate: int) -> None:
     assert differences(config, FEW) == []
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")
 @pytest.mark.parametrize("kept", [0.0, 0.8])
 def test_lengths_differ_and_the_stack_grows_smaller(kept: float) -> None:
     changes = [{"epochs": epochs, "scheduler": "CosineAnnealingLR", **change} for epochs in (1, 3, 2) for change in FEW]

@@ -73,7 +73,8 @@ def train_step(stack: Stack, micro_batches: Sequence[MicroBatch]) -> list[tuple[
 def _forward_backward(stack: Stack, micro_batches: Sequence[MicroBatch]) -> tuple[Tensor, list[tuple[int, Diverged]]]:
     """Add up the gradients of the micro-batches; returns the losses, [K], and who has diverged."""
     total, diverged = None, []
-    stack.model.train()
+    if not stack.model.training:
+        stack.model.train()
     for number, (inputs, targets, share) in enumerate(micro_batches):
         losses = _replayed_or_computed(stack, inputs, targets, share, first=number == 0)
         if stack.checks_every_loss and not losses.isfinite().all():

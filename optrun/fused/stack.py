@@ -99,7 +99,7 @@ class Stack:
         """
         with torch._C.DisableTorchFunctionSubclass():
             leaves = list(self.leaves.values())
-            found = torch.autograd.grad(losses, leaves, torch.ones_like(losses), allow_unused=True)
+            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         if any(gradient is None for gradient in found):
             raise CannotFuse("a parameter gets no gradient")
         with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
@@ -253,6 +253,7 @@ class _Row(Stepper):
         ]
         for optimizer in self.optimizers:
             optimizer.state.clear()
+        self.count_as_stepped()  # the stack steps before any schedule does
 
     def own(self) -> Stepper:
         """The member's own optimizer, with a copy of what the stack remembers."""
