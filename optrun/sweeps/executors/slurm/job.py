@@ -64,10 +64,8 @@ class Job:
             try:
                 queue_again(again, None)
             except Exception as error:
-                reason = (
-                    f"{str(error).rstrip('.')}; give it more time (timeout_min), or more often (slurm_max_num_timeout)"
-                )
-                outbox.put(Lost(reason, again=False))
+                advice = "it is saved: raise timeout_min or slurm_max_num_timeout, and go on with --retry-failed"
+                outbox.put(Lost(f"{str(error).rstrip('.')}; {advice}", again=False))
                 outbox.put(Over())
                 raise
         outbox.put(Over())
