@@ -21,7 +21,7 @@ REFRESH = 1.0
 def watch(
     path: Annotated[
         Optional[str],  # noqa: UP045 (typer reads this at run time)
-        typer.Argument(metavar="[PATH]", help="A sweep, a run or a directory of them; by default all runs."),
+        typer.Argument(metavar="PATH", help="A sweep, a run or a directory of them; by default all runs."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show how things stand now, and end.")] = False,
     imports: options.Imports = None,
