@@ -9,7 +9,6 @@ from typing import Any
 
 from optrun.config.spec import Spec
 from optrun.config.sweep import Objective, Point, load_sweep
-from optrun.runs import life
 from optrun.runs.layout import SweepLayout, is_run
 from optrun.runs.reader import Run
 from optrun.sweeps.driver import Sweep
@@ -47,11 +46,6 @@ class PlanOnDisk:
             return []
         self.is_open = False
         return found.plan()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nobody drives it, and no job of it is to be expected."""
-        return life.driver_of(self.sweep) == "gone" and not SweepLayout(self.sweep).claims
 
 
 def sweeps_in(directory: Path, depth: int = _DEPTH) -> Iterator[Path]:

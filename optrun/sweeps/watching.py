@@ -91,7 +91,8 @@ class Watched:
         """Whether nothing runs, and nobody is there to begin anything."""
         if self.standing.running or not self.trials:
             return False
-        return all(plan.is_over for plan in self._plans.values())
+        gone = all(life.driver_of(sweep) == "gone" for sweep in self._plans)
+        return gone and not (self.due and self.jobs)
 
     @property
     def state(self) -> str:

@@ -47,15 +47,14 @@ class Claims:
         self.directory = directory
 
     def left(self) -> list[Claim]:
-        """Those whose jobs are known; what cannot be read is left out."""
+        """Those that there are, with their jobs as far as known; what cannot be read is left out."""
         found = []
         for path in sorted(self.directory.glob("*.claim")):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 content = json.loads(files.read(path))
                 claim = Claim(path.stem, tuple(map(str, content["runs"])), str(content["token"]), content["job"])
                 job = claim.job or next((each.job for each in self.inbox(claim).new() if isinstance(each, Began)), None)
-                if isinstance(job, str):
-                    found.append(replace(claim, job=job))
+                found.append(replace(claim, job=job))
         return found
 
     def make(self, key: str, runs: Sequence[str]) -> Claim:

@@ -158,7 +158,9 @@ class _Batch:
         tasks = {key_of(task): task for task in given}
         runs = {run for task in tasks.values() for run in task.runs}
         for claim in self.claims.left():
-            if runs & set(claim.runs) and claim.job is not None and self.cluster.still_has(claim.job):
+            if claim.job is None or not self.cluster.still_has(claim.job):
+                self.claims.end(claim)
+            elif runs & set(claim.runs):
                 task = tasks.pop(claim.key, None)
                 self.placed.append(_Placed(task, claim, self.claims.inbox(claim)))
         self.waiting = [(task, False) for task in tasks.values()]
@@ -175,7 +177,14 @@ class _Batch:
         if not ready:
             return
         claims = [self.claims.make(key_of(task), task.runs) for task, _ in ready]
-        ids = self.cluster.submit([self.slurm._job(self.work, task, claim) for (task, _), claim in zip(ready, claims)])
+        try:
+            ids = self.cluster.submit(
+                [self.slurm._job(self.work, task, claim) for (task, _), claim in zip(ready, claims)]
+            )
+        except BaseException:
+            for claim in claims:
+                self.claims.end(claim)
+            raise
         for (task, lost), claim, job in zip(ready, claims, ids):
             claim = self.claims.submitted(claim, job)
             self.placed.append(_Placed(task, claim, self.claims.inbox(claim), lost, asked=time.monotonic()))
