@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["WatchScreen", "follow", "print_once"]
 
+IDLE = 4.0
+"""How many times as long as it looks it waits at least: many thousand runs take a file server a while."""
+
 WIDE = 90
 """Columns from which there is room for the pace of each trial."""
+
+NARROW = 60
+"""Columns below which there is none for the metric."""
 
 
 def follow(watched: Watched, refresh: float, output: Output) -> None:
     """Look every `refresh` seconds and show what is there, until nothing runs any more, or until Ctrl-C."""
-    told = 0
+    told, took = 0, 0.0
     events = list(watched.look())
     labels = _labels(watched)
     shown: Any = (
@@ -49,8 +55,10 @@ def follow(watched: Watched, refresh: float, output: Output) -> None:
                 shown.heard(None)
                 if watched.is_over:
                     break
-                time.sleep(refresh)
+                time.sleep(max(refresh, IDLE * took))
+                began = time.monotonic()
                 events = list(watched.look())
+                took = time.monotonic() - began
     except KeyboardInterrupt:
         return
     if watched.is_sweep:
@@ -111,7 +119,7 @@ class WatchScreen(Screen):
     def __init__(self, watched: Watched, labels: Labels, output: Output) -> None:
         super().__init__(watched, labels, PaceOfRecords(watched), output)
         self.watched = watched
-        self.columns = 4 if self.console.width >= WIDE else 3
+        self.columns = 4 if self.console.width >= WIDE else 3 if self.console.width >= NARROW else 2
 
     def progress(self, trial: Trial) -> list[str]:
         if trial in self.watched.silent:

@@ -31,7 +31,11 @@ _LOOK = 1.0
 """Seconds between two looks at the reports of all jobs."""
 
 _ASK = 5.0
-"""Seconds between two questions to submitit whether a job is over that has not said so."""
+"""Seconds between two questions to submitit whether a job is over that has not said so; of many jobs more, as each
+question is also one to the file server."""
+
+_QUESTIONS = 4
+"""In a second, of all jobs."""
 
 
 class Slurm:
@@ -197,6 +201,7 @@ class _Batch:
         if time.monotonic() - self._looked < _LOOK:
             return
         self._looked = time.monotonic()
+        between = max(_ASK, len(self.placed) / _QUESTIONS)
         for each in list(self.placed):
             was_over = each.is_over
             for report in each.inbox.new():
@@ -205,7 +210,7 @@ class _Batch:
                 continue
             if was_over:
                 yield from self._lost(each)
-            elif time.monotonic() - each.asked >= _ASK:
+            elif time.monotonic() - each.asked >= between:
                 each.asked = time.monotonic()
                 each.is_over = self.cluster.is_over(each.job)
 
