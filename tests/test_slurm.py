@@ -66,10 +66,25 @@ class Slurm:
         found = {path.stem: path.read_text() for path in self.node.folder.glob("*.step")}
         return {job: int(pid) for job, pid in found.items() if pid}
 
-    def is_under_way(self) -> bool:
-        """Whether every trial has taken some steps, and none has ended."""
-        sizes = [path.stat().st_size for path in self.sweep.glob("*/metrics.jsonl")]
-        return len(sizes) == 2 and min(sizes) > 10_000
+    def held(self, driver: subprocess.Popen[str], number: int = 2) -> dict[str, int]:
+        """So many jobs with their processes, which have trained a little and then been stopped, to go on with
+        SIGCONT: none of them ends meanwhile."""
+        found: dict[str, int] = {}
+
+        def look() -> bool:
+            steps = self.steps()
+            for claim in Claims(self.sweep / ".slurm").left():
+                if claim.job in steps and claim.job not in found and all(map(self._has_rows, claim.runs)):
+                    os.kill(steps[claim.job], signal.SIGSTOP)
+                    found[claim.job] = steps[claim.job]
+            return len(found) == number or driver.poll() is not None
+
+        wait_until(look)
+        return found
+
+    def _has_rows(self, run: str) -> bool:
+        path = self.sweep / run / "metrics.jsonl"
+        return path.exists() and path.stat().st_size > 5_000
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -121,11 +136,9 @@ def test_preempted_trials_are_saved_and_queued_again(
     slurm: Slurm, undisturbed: Mapping[str, Any], tmp_path: Path
 ) -> None:
     with running(slurm.start(write_sweep(tmp_path, LONG, grid=GRID))) as driver:
-        wait_until(lambda: slurm.is_under_way() or driver.poll() is not None)
-        for job in slurm.steps():
-            slurm.command(
-                "scancel", job, "--signal", "TERM"
-            )  # as Slurm does before it preempts, and submitit to try it
+        for job, pid in slurm.held(driver).items():
+            slurm.command("scancel", job, "--signal", "TERM")  # comes first when Slurm preempts
+            os.kill(pid, signal.SIGCONT)
             slurm.command("scancel", job, "--signal", "USR2")
         code, said = ended(driver)
     assert code == 0, said
@@ -139,9 +152,9 @@ def test_preempted_trials_are_saved_and_queued_again(
 def test_a_group_is_one_job_and_is_queued_again(slurm: Slurm, undisturbed: Mapping[str, Any], tmp_path: Path) -> None:
     path = write_sweep(tmp_path, LONG, grid=GRID)
     with running(slurm.start(path, "--jobs", "1")) as driver:
-        wait_until(lambda: slurm.is_under_way() or driver.poll() is not None)
-        [job] = slurm.steps()
+        [(job, pid)] = slurm.held(driver, 1).items()
         slurm.command("scancel", job, "--signal", "USR2")
+        os.kill(pid, signal.SIGCONT)
         code, said = ended(driver)
     assert code == 0, said
     assert f"job {job} was stopped by the cluster" in said
@@ -150,8 +163,7 @@ def test_a_group_is_one_job_and_is_queued_again(slurm: Slurm, undisturbed: Mappi
 
 def test_a_job_that_dies_is_submitted_once_more(slurm: Slurm, undisturbed: Mapping[str, Any], tmp_path: Path) -> None:
     with running(slurm.start(write_sweep(tmp_path, LONG, grid=GRID))) as driver:
-        wait_until(lambda: slurm.is_under_way() or driver.poll() is not None)
-        for pid in slurm.steps().values():
+        for pid in slurm.held(driver).values():
             os.kill(pid, signal.SIGKILL)
         code, said = ended(driver)
     assert code == 0, said
@@ -167,9 +179,7 @@ def test_the_jobs_of_a_killed_driver_are_waited_for(
     path = write_sweep(tmp_path, LONG, grid=GRID)
     slurm.environment["SMALL_SLURM_NODES"] = "1"  # one of the two is still queued
     with running(slurm.start(path)) as driver:
-        wait_until(lambda: [*slurm.sweep.glob("*/metrics.jsonl")] or driver.poll() is not None)
-        [pid] = slurm.steps().values()
-        os.kill(pid, signal.SIGSTOP)
+        [pid] = slurm.held(driver, 1).values()
         driver.kill()
     with running(slurm.start(path)) as driver:
         assert driver.stderr
@@ -195,14 +205,23 @@ def test_a_job_whose_task_was_given_to_another_one_does_nothing(tmp_path: Path) 
     assert (left.job, left.runs) == ("101", ("t-1",))
 
 
+def test_a_claim_names_no_other_file_and_no_option(tmp_path: Path) -> None:
+    for number, (token, job) in enumerate([("../" * 5 + "x", "1"), ("0" * 16, "--user=me"), ("1" * 16, "12_3")]):
+        content = {"runs": ["t-1"], "token": token, "job": job}
+        (tmp_path / f"{number}.claim").write_text(json.dumps(content))
+    (tmp_path / "mangled.claim").write_text("{")
+    assert [(claim.token[0], claim.job) for claim in Claims(tmp_path).left()] == [("0", None), ("1", "12_3")]
+
+
 def test_a_signal_to_the_driver_saves_what_runs_and_cancels_the_rest(
     slurm: Slurm, undisturbed: Mapping[str, Any], tmp_path: Path
 ) -> None:
     path = write_sweep(tmp_path, LONG, grid=GRID)
     slurm.environment["SMALL_SLURM_NODES"] = "1"
     with running(slurm.start(path)) as driver:
-        wait_until(lambda: [*slurm.sweep.glob("*/checkpoints/last.pt")] or driver.poll() is not None)
+        [pid] = slurm.held(driver, 1).values()
         driver.send_signal(signal.SIGINT)
+        os.kill(pid, signal.SIGCONT)
         code, said = ended(driver)
     assert code == 130, said
     assert statuses(slurm.sweep) == ["interrupted"]
@@ -215,9 +234,9 @@ def test_a_signal_to_the_driver_saves_what_runs_and_cancels_the_rest(
 def test_a_trial_that_was_given_too_little_time_says_so(slurm: Slurm, tmp_path: Path) -> None:
     path = write_sweep(tmp_path, LONG, grid=GRID)
     with running(slurm.start(path, "--slurm", "slurm_time=1", "--slurm", "slurm_max_num_timeout=0")) as driver:
-        wait_until(lambda: slurm.is_under_way() or driver.poll() is not None)
-        for job in slurm.steps():
+        for job, pid in slurm.held(driver).items():
             slurm.command("scancel", job, "--signal", "USR2")
+            os.kill(pid, signal.SIGCONT)
         code, said = ended(driver)
     assert code == 4, said
     assert "timed-out too many times; it is saved: raise timeout_min" in said

@@ -18,6 +18,7 @@ from sweeping import BASE, optrun, write_sweep
 from terminals import on_terminal
 from test_sweep_crashes import running, started, wait_until
 
+from optrun.sweeps.tasks import Ended
 from optrun.sweeps.watching import Watched
 
 LONG = {**BASE, "epochs": 400, "log_every": 10, "checkpoint_every": 20}
@@ -146,6 +147,16 @@ def test_runs_of_another_machine_are_judged_by_their_signs_of_life(tmp_path: Pat
     assert shown.splitlines()[-1].startswith(f"{tmp_path / 'r-2'} has given no sign of life since ")
     (tmp_path / "r-2" / ".lock").write_text(f"process 1 on {os.uname().nodename}")
     assert once(tmp_path, tmp_path / "r-2")["counts"] == {"interrupted": 1}
+
+
+def test_a_trial_that_is_pruned_meanwhile_is_done(tmp_path: Path) -> None:
+    elsewhere(write_run(tmp_path / "r-1", [0.5]), 5.0)
+    watched = Watched(tmp_path)
+    [*watched.look()]
+    assert (watched.due, watched.counts, watched.is_over) == (1, {"running": 1}, False)
+    (tmp_path / "r-1" / "summary.json").write_text('{"status": "pruned"}')
+    assert [report.status for _, report in watched.look() if isinstance(report, Ended)] == ["pruned"]
+    assert (watched.due, watched.counts, watched.state) == (0, {"pruned": 1}, "completed")
 
 
 def test_half_written_and_missing_files_are_waited_for(tmp_path: Path) -> None:

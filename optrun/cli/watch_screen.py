@@ -35,7 +35,7 @@ NARROW = 60
 
 def follow(watched: Watched, refresh: float, output: Output) -> None:
     """Look every `refresh` seconds and show what is there, until nothing runs any more, or until Ctrl-C."""
-    told, took = 0, 0.0
+    told, took, state = 0, 0.0, ""
     events = list(watched.look())
     labels = _labels(watched)
     shown: Any = (
@@ -52,6 +52,9 @@ def follow(watched: Watched, refresh: float, output: Output) -> None:
                 for note in watched.notes[told:]:
                     shown.say(note, is_warning=True)
                 told = len(watched.notes)
+                before, state = state, watched.state
+                if state != before and state in ("silent", "queued"):
+                    shown.say(conclusion(watched), is_warning=False)
                 shown.heard(None)
                 if watched.is_over:
                     break
@@ -129,14 +132,6 @@ class WatchScreen(Screen):
         rates = self.watched.rates
         pace = rate(rates[trial], "steps") if trial in rates and trial not in self.watched.silent else ""
         return [*told, *[""] * (3 - len(told)), pace][: self.columns]
-
-    def bar(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        if self.watched.state in ("running", "completed", "stopped"):
-            return super().bar()
-        return Group(super().bar(), Text(conclusion(self.watched), "color(136)"))
 
     def lines(self) -> Iterator[RenderableType]:
         """The same where nothing can be drawn over."""

@@ -183,11 +183,12 @@ class Watched:
                 yield from self._report(trial, self._progress(trial, run))
         elif trial.status != status:
             self.rates.pop(trial, None)
-            trial.given_up = status == "pruned"
             yield from self._report(trial, Ended(status, run.summary.get("error")))
 
     def _report(self, trial: Trial, report: Report) -> Iterator[tuple[Trial, Report]]:
         self.standing.heard(trial, report)
+        if trial.status == "pruned":
+            self.standing.give_up(trial)
         yield trial, report
 
     def _progress(self, trial: Trial, run: Run) -> Progressed:

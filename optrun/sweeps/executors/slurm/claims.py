@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from optrun.sweeps.executors.slurm.reports import Began, Inbox
 from optrun.sweeps.tasks import GroupTask, Task
 
 __all__ = ["Claim", "Claims", "key_of"]
+
+_TOKEN, _JOB = re.compile("[0-9a-f]{16}"), re.compile("[0-9]+(_[0-9]+)?")
+"""Whoever wrote the file: a token is part of a path, and a job's id of command lines."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class Claims:
             with suppress(OSError, ValueError, TypeError, KeyError):
                 content = json.loads(files.read(path))
                 claim = Claim(path.stem, tuple(map(str, content["runs"])), str(content["token"]), content["job"])
+                if not _TOKEN.fullmatch(claim.token):
+                    raise ValueError(claim.token)
                 job = claim.job or next((each.job for each in self.inbox(claim).new() if isinstance(each, Began)), None)
-                found.append(replace(claim, job=job))
+                found.append(replace(claim, job=job if job and _JOB.fullmatch(job) else None))
         return found
 
     def make(self, key: str, runs: Sequence[str]) -> Claim:

@@ -52,13 +52,15 @@ class Job:
             return
         again = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
         queue_again: Any = signal.getsignal(again)
-        came: set[int] = set()
+        came: list[int] = []
         outbox = Outbox(self.claims.reports(self.claim))
         outbox.put(Began(JobEnvironment().job_id))
         if self._is_cut_short(outbox, again, came):
             if again not in came:
                 outbox.put(Stopped())
             while again not in came:
+                if signal.SIGTERM in came:  # once more: it is to end
+                    sys.exit(128 + signal.SIGTERM)
                 time.sleep(0.1)
             outbox.put(Requeued())
             try:
@@ -76,11 +78,11 @@ class Job:
 
         return DelayedSubmission(self)
 
-    def _is_cut_short(self, outbox: Outbox, again: int, came: set[int]) -> bool:
+    def _is_cut_short(self, outbox: Outbox, again: int, came: list[int]) -> bool:
         """Do the work, and tell whether a signal has ended it before its end; `came` are those that have come."""
 
         def heard(number: int, frame: object) -> None:
-            came.add(number)
+            came.append(number)
             StopRequest.ask(number)
 
         for number in (signal.SIGTERM, again):
