@@ -56,8 +56,8 @@ def choose(
         raise UsageError(f"settings of Slurm are for --executor slurm, not {name}")
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
-    registered = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
-    unknown = registered - {os.path.realpath(file) for file in imports}
+    here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
+    unknown = here - {os.path.realpath(file) for file in imports}
     if name in ("pool", "fused", "slurm") and unknown:
         raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
     if name == "inline" and jobs not in (None, 1):
@@ -69,14 +69,19 @@ def choose(
     if name == "inline":
         return Inline()
     if name == "slurm":
-        from optrun.sweeps.executors.slurm.executor import Slurm
-
-        here = Pool(1, imports=imports)
-        return Fused(Slurm(sweep.layout.directory, here, settings=slurm or {}, jobs=jobs, imports=imports), race=True)
+        return _on_slurm(sweep, jobs, imports, slurm or {})
     specs = sweep.spec.examples
     named = any(spec.device.startswith("cuda:") for spec in specs)
     pool = Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
     return pool if name == "pool" else Fused(pool, race=name == "auto")
+
+
+def _on_slurm(sweep: Sweep, jobs: int | None, imports: Sequence[str | Path], settings: Mapping[str, Any]) -> Executor:
+    """What is not training is done by a process of this machine."""
+    from optrun.sweeps.executors.slurm.executor import Slurm
+
+    here = Pool(1, imports=imports)
+    return Fused(Slurm(sweep.layout.directory, here, settings=settings, jobs=jobs, imports=imports), race=True)
 
 
 def _fitting(specs: Sequence[Spec]) -> int | None:

@@ -68,6 +68,7 @@ class Slurm:
         self.here = here
         self.cluster = Cluster(layout.slurm, given)
         self.jobs = jobs or self.cluster.parallelism
+        self.neighbours = 1  # a job has the memory that it asked for to itself
         self.stopped: int | None = None
         self._claims = Claims(layout.slurm.absolute())
         self._imports = [str(Path(file).absolute()) for file in imports]
