@@ -23,7 +23,7 @@ _DEPTH = 3
 class PlanOnDisk:
     """What a sweep's sweep.yaml says."""
 
-    def __init__(self, sweep: Path, version: tuple[int, int]) -> None:
+    def __init__(self, sweep: Path, version: tuple[int, int], begun: set[Path]) -> None:
         self.sweep, self.version = sweep, version
         self.objective: Objective | None = None
         self.axes: tuple[str, ...] = ()
@@ -32,7 +32,8 @@ class PlanOnDisk:
         """Whether runs belong to it that it does not name."""
         self.searched = 0
         """How many trials a search will have."""
-        self.begun: set[Path] = set()
+        self.begun = begun
+        """Of these, the runs that there are."""
 
     def read(self) -> list[Trial]:
         """The trials it names. Raises OptrunError."""

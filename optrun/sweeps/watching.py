@@ -135,9 +135,10 @@ class Watched:
         config = SweepLayout(sweep).config
         with suppress(OSError):
             version = (config.stat().st_mtime_ns, config.stat().st_size)
-            if sweep in self._plans and self._plans[sweep].version == version:
+            before = self._plans.get(sweep)
+            if before is not None and before.version == version:
                 return
-            plan = self._plans[sweep] = PlanOnDisk(sweep, version)
+            plan = self._plans[sweep] = PlanOnDisk(sweep, version, begun=before.begun if before else set())
             try:
                 trials = plan.read()
             except OptrunError as error:
