@@ -39,10 +39,15 @@ class StopRequest:
                 self._restore()
 
     @classmethod
-    def _asked(cls, number: int, frame: FrameType | None) -> None:
+    def ask(cls, number: int) -> None:
+        """As if the signal had come: for one of another kind that means the same."""
         for entered in cls._entered:
             entered.signal = number
         cls._restore()
+
+    @classmethod
+    def _asked(cls, number: int, frame: FrameType | None) -> None:
+        cls.ask(number)
 
     @classmethod
     def _restore(cls) -> None:

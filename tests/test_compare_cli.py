@@ -179,7 +179,7 @@ def test_latex_escapes_what_it_must(runs: Path, capsys: pytest.CaptureFixture[st
         (["--target", "fast"], "--target takes METRIC=VALUE, such as val/accuracy=0.97, not fast"),
         (["--baseline", "RMSprop"], "no group is the baseline RMSprop; there is"),
         (["--baseline", "lr=0.1"], "3 groups could be the baseline lr=0.1, such as"),
-        (["--where", "lr=0.1", "--where", "lr=0.003"], "--where has lr twice, and a run has one value of it; give it"),
+        (["--where", "lr=0.1", "--where", "lr=0.003"], "--where has lr twice, and there is one value of it; give it"),
         (["--baseline", "lr=0.1,lr=0.003"], "--baseline has lr twice"),
         (["--metric", "lr"], "nobody knows whether more or less lr is better; say it with --mode"),
         (["--metric", "val/acc"], "no run has val/acc; did you mean val/accuracy?"),

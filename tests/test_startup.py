@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
     "list": (["list", "--runs-dir", "with-one"], 0),
     "list as JSON": (["list", "--runs-dir", "with-one", "--json"], 0),
     "show": (["show", "with-one/first"], 0),
+    "watch": (["watch", "with-one"], 0),
+    "watch as JSON": (["watch", "with-one/first", "--json"], 0),
     "show as JSON": (["show", "with-one/first", "--json"], 0),
     "a run that is not there": (["show", "nothing"], 2),
     "components": (["components"], 0),

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a model; the run's path is printed last.",
     "resume": "Go on from a run's last checkpoint, to the same bits as if it had never stopped.",
     "sweep": "Train every trial of a grid or a search that is not done yet; ends with the ranking.",
+    "watch": "Show how a sweep or a run goes on that another process trains, from any machine that sees its directory.",
     "compare": "Compare runs over their seeds: means with intervals, tests against the best, and what cannot be told.",
     "list": "List runs with their status and best result, oldest first.",
     "show": "Show one run: its config where it differs from the defaults, its result, its curves.",

@@ -87,7 +87,7 @@ def compare(
             metric=metric,
             mode=mode,  # type: ignore[arg-type]
             group_by=group_by or [],
-            where=_settings(where or [], "--where"),
+            where=options.settings(where or [], "--where"),
             top=top,
             baseline=_baseline(baseline),
             at=at,  # type: ignore[arg-type]
@@ -143,28 +143,13 @@ def _write(
             output.wrote([path])
 
 
-def _settings(given: list[str], option: str) -> Mapping[str, Any]:
-    """`["optimizer.lr=0.1"]` as a mapping, values being YAML as everywhere."""
-    from optrun.config.document import parse_value
-
-    found: dict[str, Any] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"{option} takes KEY=VALUE, such as optimizer.lr=0.1, not {text}")
-        if key.strip() in found:
-            raise UsageError(f"{option} has {key.strip()} twice, and a run has one value of it; give it once")
-        found[key.strip()] = parse_value(value, f"{option} {text}").data
-    return found
-
-
 def _baseline(given: str | None) -> str | Mapping[str, Any] | None:
     """A label or a path as it is; KEY=VALUE[,KEY=VALUE] as settings."""
     if given is None or "=" not in given or Path(given).exists():
         return given
     import re
 
-    return _settings(re.split(r",(?=\s*[A-Za-z_][\w.]*=)", given), "--baseline")
+    return options.settings(re.split(r",(?=\s*[A-Za-z_][\w.]*=)", given), "--baseline")
 
 
 def _target(given: str | None, found: Comparison) -> Target | None:

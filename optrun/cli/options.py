@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -71,3 +71,18 @@ Force = Annotated[
     bool, typer.Option("--force", help="Resume with other data or other imported files than before; it is recorded.")
 ]
 RUNS_DIR = Path("runs")
+
+
+def settings(given: Sequence[str], option: str, example: str = "optimizer.lr=0.1") -> Mapping[str, Any]:
+    """`["optimizer.lr=0.1"]` as a mapping, values being YAML as everywhere. Raises UsageError, ConfigError."""
+    from optrun.config.document import parse_value
+
+    found: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"{option} takes KEY=VALUE, such as {example}, not {text}")
+        if key.strip() in found:
+            raise UsageError(f"{option} has {key.strip()} twice, and there is one value of it; give it once")
+        found[key.strip()] = parse_value(value, f"{option} {text}").data
+    return found

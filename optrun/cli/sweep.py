@@ -26,11 +26,20 @@ def sweep(
         typer.Option(metavar="N", help="Every point with seeds 0 to N-1, or with those of a list: 0,3,7."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one model, same bits) or auto.")
+        str,
+        typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one model, same bits), slurm, auto."),
     ] = "auto",
     jobs: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, metavar="N", help="Trials at a time; by default one per core or CUDA device."),
+    ] = None,
+    slurm: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A setting of the jobs, by submitit's name: timeout_min=60, slurm_partition=gpu. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials; run nothing.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")] = False,
@@ -56,6 +65,7 @@ def sweep(
     refuse_unknown(executor)
     imported = [import_file(file) for file in imports or []]
     spec = load_sweep(config, overrides or [], axes=grid or [], seeds=seeds)
+    of_jobs = options.settings(slurm or [], "--slurm", "timeout_min=60")
     planned = Sweep(spec, runs_dir, imported=imported, retry_failed=retry_failed, rerun_changed=rerun_changed)
     if dry_run:
         _print_plan(planned, output)
@@ -64,7 +74,7 @@ def sweep(
     from optrun.cli.sweep_screen import follow_sweep
 
     with planned:
-        follow_sweep(planned, choose(planned, executor, jobs, imports or []), output)
+        follow_sweep(planned, choose(planned, executor, jobs, imports or [], slurm=of_jobs), output)
 
 
 def _print_plan(sweep: Sweep, output: Output) -> None:

@@ -7,14 +7,14 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optrun.cli.output import Output, print_json
 from optrun.cli.ranking import ranking_table
 from optrun.cli.wording import BLUE, STATUS_STYLES, brief, clock, duration, fixed
 from optrun.config.labels import Labels
 from optrun.errors import OptrunError, TrialsFailed
-from optrun.sweeps.pace import Pace
+from optrun.sweeps.pace import Followed, Pace
 from optrun.sweeps.tasks import Ended, Noted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optrun.sweeps.executors.interface import Executor
     from optrun.sweeps.ledger import Trial
 
-__all__ = ["follow_sweep"]
+__all__ = ["REFRESH", "Lines", "Screen", "follow_sweep", "on_terminal"]
 
 REFRESH = 0.2
 """Seconds between two pictures."""
@@ -36,9 +36,10 @@ def follow_sweep(sweep: Sweep, executor: Executor, output: Output) -> None:
 
     Raises what the sweep raises, and TrialsFailed at the end if some of its trials have failed.
     """
-    console = output.remarks
-    on_terminal = sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
-    screen: Lines = Screen(sweep, output) if on_terminal and not output.quiet else Lines(sweep, output)
+    searched = [dict.fromkeys(sweep.spec.search.space)] if sweep.spec.search else []
+    labels = Labels([*(point.settings for point in sweep.spec.points), *searched])
+    shown = Screen if on_terminal(output) else Lines
+    screen = shown(sweep, labels, Pace(sweep), output)
     try:
         with executor, screen, contextlib.closing(sweep.events(executor)) as events:
             for event in events:
@@ -54,6 +55,12 @@ def follow_sweep(sweep: Sweep, executor: Executor, output: Output) -> None:
             f"{len(failed)} of {len(sweep.trials)} trials failed, such as {failed[0].directory.name}: "
             f"{failed[0].error}; --retry-failed runs them again"
         )
+
+
+def on_terminal(output: Output) -> bool:
+    """Whether there is a place for a picture that changes."""
+    console = output.remarks
+    return sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal and not output.quiet
 
 
 def _conclude(sweep: Sweep, output: Output) -> None:
@@ -78,13 +85,9 @@ def _conclude(sweep: Sweep, output: Output) -> None:
 class Lines:
     """A line for each trial that has ended, and each sentence when it is said."""
 
-    def __init__(self, sweep: Sweep, output: Output) -> None:
-        self.sweep, self.output = sweep, output
+    def __init__(self, sweep: Followed, labels: Labels, pace: Pace, output: Output) -> None:
+        self.sweep, self.labels, self.pace, self.output = sweep, labels, pace, output
         self.console: Console = output.remarks
-        self.ended = 0
-        self.pace = Pace(sweep)
-        searched = [dict.fromkeys(sweep.spec.search.space)] if sweep.spec.search else []
-        self.labels = Labels([*(point.settings for point in sweep.spec.points), *searched])
 
     def __enter__(self) -> Any:
         return self
@@ -137,10 +140,15 @@ class Screen(Lines):
     """A picture that changes: what is running, how much is done, the best so far, the time left. Above it a line for
     each trial that failed or diverged."""
 
-    def __init__(self, sweep: Sweep, output: Output) -> None:
+    columns = 3
+    """Of what `progress` says."""
+    unsaid: ClassVar[tuple[str, ...]] = ("planned", "running", "interrupted")
+    """The statuses whose numbers are seen otherwise."""
+
+    def __init__(self, sweep: Followed, labels: Labels, pace: Pace, output: Output) -> None:
         from rich.live import Live
 
-        super().__init__(sweep, output)
+        super().__init__(sweep, labels, pace, output)
         self.due = 0.0
         self.live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())
 
@@ -167,24 +175,30 @@ class Screen(Lines):
 
     def picture(self) -> RenderableType:
         from rich.console import Group
+        from rich.text import Text
+
+        return Group(self.running(), self.bar(), Text.assemble(*self.counts(), no_wrap=True, overflow="ellipsis"))
+
+    def running(self, *, expand: bool = True) -> RenderableType:
+        """A line for each running trial, as many as there is room for."""
         from rich.table import Table
         from rich.text import Text
 
         running = list(self.sweep.standing.running)
         room = max(self.console.height - 6, 1)
-        table = Table.grid(padding=(0, 2, 0, 0), expand=True)
-        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        for _ in range(3):
+        table = Table.grid(padding=(0, 2, 0, 0), expand=expand)
+        table.add_column(ratio=1 if expand else None, no_wrap=True, overflow="ellipsis")
+        for _ in range(self.columns):
             table.add_column(no_wrap=True, justify="right")
         for trial in running[:room]:
             table.add_row(Text(self.labels.line(trial.point.settings, trial.spec.seed)), *self.progress(trial))
         if len(running) > room:
             table.add_row(f"and {len(running) - room} more")
-        return Group(table, self.bar(), Text.assemble(*self.counts(), no_wrap=True, overflow="ellipsis"))
+        return table
 
     def progress(self, trial: Trial) -> list[str]:
         """`epoch 3/20`, `loss 0.41`, `val/accuracy 0.91`, or as much of it as is known."""
-        progress, metric = trial.progress, self.sweep.spec.objective.metric
+        progress, metric = trial.progress, self.sweep.objective.metric
         if progress is None:
             return ["starting"]
         epochs = f"/{trial.spec.epochs}" if trial.spec.epochs else ""
@@ -211,11 +225,11 @@ class Screen(Lines):
 
     def counts(self) -> Iterator[Any]:
         """`12 completed, 1 failed, 6 pruned   best val/accuracy 0.981 (lr 0.1)`"""
-        shown = [(s, n) for s, n in self.sweep.counts.items() if s not in ("planned", "running", "interrupted")]
+        shown = [(s, n) for s, n in self.sweep.counts.items() if s not in self.unsaid]
         for index, (status, number) in enumerate(shown):
             yield ", " if index else ""
             yield (f"{number} {status}", STATUS_STYLES.get(status, ""))
         if self.pace.best is not None:
             value, trial = self.pace.best
             label = self.labels.line(trial.point.settings)
-            yield f"  best {self.sweep.spec.objective.metric} {brief(value)}" + (f" ({label})" if label else "")
+            yield f"  best {self.sweep.objective.metric} {brief(value)}" + (f" ({label})" if label else "")

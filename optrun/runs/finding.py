@@ -13,7 +13,7 @@ from optrun.errors import NoRunsYet, NotARun
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.reader import Run, read
 
-__all__ = ["find", "resolve", "runs_in"]
+__all__ = ["directory_of", "find", "resolve", "runs_in"]
 
 _DEPTH = 4
 """Levels of directories below the one that is searched: runs/<project>/<sweep>/<trial> and one to spare."""
@@ -101,6 +101,15 @@ def _named(text: str, names: list[str]) -> list[str]:
     """Those of `names` (`run`, `sweep/trial`) that are `text`, with or without the sweep, or that begin with it."""
     whole = [name for name in names if f"/{name}".endswith(f"/{text}")]
     return whole or [name for name in names if text and f"/{text}" in f"/{name}"]
+
+
+def directory_of(text: str | Path, runs_dir: Path) -> Path:
+    """The directory that a command's PATH means, a path or a name in `runs_dir`: a run, a sweep, or one of such.
+
+    Raises NotARun, naming the directory that may be meant.
+    """
+    here = next((path for path in (Path(text), runs_dir / text) if path.is_dir()), None)
+    return here or _named_or_near(str(text), runs_dir)
 
 
 def runs_in(directory: Path, depth: int = _DEPTH) -> Iterator[Path]:

@@ -16,6 +16,7 @@
         <trial>/                 a run: its name, then 8 hex of its config_hash
         .replaced/               trials that --rerun-changed began anew, as they were
         .groups/                 a file for each process that trains many of the trials at once, held meanwhile
+        .slurm/                  jobs of a cluster: their logs, and what they report
         .lock                    held while a process drives the sweep
 
 What begins with a dot is no run.
@@ -97,6 +98,15 @@ class SweepLayout:
     @property
     def groups(self) -> Path:
         return self.directory / ".groups"
+
+    @property
+    def slurm(self) -> Path:
+        return self.directory / ".slurm"
+
+    @property
+    def claims(self) -> list[Path]:
+        """The tasks that jobs were submitted for, and have not been heard to end."""
+        return sorted(self.slurm.glob("*.claim"))
 
     def trial(self, name: str, config_hash: str, digits: int = 8) -> Path:
         """Where the trial with that hash begins."""

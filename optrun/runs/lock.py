@@ -24,7 +24,7 @@ from optrun.errors import RunLocked
 from optrun.runs import files
 from optrun.runs.layout import Layout, SweepLayout
 
-__all__ = ["GroupLock", "Held", "Lock", "is_locked", "sweep_up"]
+__all__ = ["GroupLock", "Held", "Lock", "host_of", "is_locked", "sweep_up"]
 
 _TAKEN = {errno.EAGAIN, errno.EACCES}
 _ATTEMPTS = 200
@@ -160,6 +160,17 @@ os.register_at_fork(after_in_child=_close_in_child)
 def is_locked(directory: Path) -> bool:
     """Whether a process works on `directory`, this one included. Changes nothing on the disk."""
     return _own_is_taken(directory) or _group_of(directory) is not None
+
+
+def host_of(directory: Path) -> str | None:
+    """The machine whose process holds the lock, or held it when it died; None if it was let go, or never taken.
+
+    Not every shared file system shows one machine the locks of another: there `is_locked` sees nothing, and this does.
+    """
+    with suppress(OSError):
+        _, found, host = Layout(directory).lock.read_bytes()[:200].decode(errors="replace").partition(" on ")
+        return host if found and host.isprintable() else None
+    return None
 
 
 def _own_is_taken(directory: Path) -> bool:

@@ -7,6 +7,7 @@ What it meets may be half-written by a running process, torn by a dead one or ma
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,9 @@ from optrun.runs.lock import is_locked
 __all__ = ["Run", "environment_of", "read", "row_of"]
 
 Number = float | int | None
+
+_LATEST = 1 << 15
+"""Bytes at the end of metrics.jsonl in which whoever watches a run looks for its rows."""
 
 _WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -83,6 +87,18 @@ class Run:
             lines_are = "1 line is no row" if len(mangled) == 1 else f"{len(mangled)} lines are no rows"
             self._complain(f"{path}:{mangled[0]}: {lines_are}, and left out")
         return [row for row in rows if row is not None]
+
+    def latest_rows(self) -> list[dict[str, Any]]:
+        """The last of the rows, as many as tell how a run goes; what is none of them is left out."""
+        path = Layout(self.path).metrics
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LATEST))
+                is_whole = file.tell() == 0
+                lines = file.read().split(b"\n")[:-1]
+        except OSError:
+            return []
+        return [row for line in lines[0 if is_whole else 1 :] if (row := row_of(line)) is not None]
 
     def _complain(self, problem: str) -> None:
         if problem not in self.problems:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from optrun.config.sweep import Point, SweepSpec
+from optrun.config.sweep import Objective, Point, SweepSpec
 from optrun.errors import ConfigError, Interrupted, UsageError
 from optrun.runs import files
 from optrun.runs.layout import SweepLayout, is_run
@@ -99,6 +99,11 @@ class Sweep:
         sampler = samplers.sampler(self.spec.search, self.spec.objective.mode)
         proposed = [] if self.learns else sampler.propose(self.spec.search.trials)
         return [self.spec.point_or_error(settings) for settings in proposed]
+
+    @property
+    def objective(self) -> Objective:
+        """What the trials are judged by."""
+        return self.spec.objective
 
     @property
     def trials(self) -> list[Trial]:

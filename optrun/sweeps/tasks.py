@@ -26,6 +26,11 @@ class Task:
     imported: tuple[Mapping[str, str], ...] = ()
     """The user's files behind the components, for environment.json."""
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the directories that the work writes to."""
+        return (self.directory.name,)
+
 
 @dataclass(frozen=True)
 class Progressed:
@@ -71,6 +76,16 @@ class GroupTask:
     def directory(self) -> Path:
         """The sweep's."""
         return self.tasks[0].directory.parent
+
+    @property
+    def until(self) -> int | None:
+        """How far all of them go (see `Task`)."""
+        return self.tasks[0].until
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The names of the directories that the work writes to."""
+        return tuple(task.directory.name for task in self.tasks)
 
 
 @dataclass(frozen=True)

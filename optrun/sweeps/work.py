@@ -40,8 +40,9 @@ BETWEEN_REPORTS = 0.2
 """Seconds between two reports on training, and between two on evaluations: nobody reads faster, and for each report the
 driver takes a core from a worker."""
 
-_PATIENCE = 60.0
-"""Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end."""
+_PATIENCE = 150.0
+"""Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end. Where a whole
+machine died, a file server gives up its locks after a lease, which for NFS is 90 s by default."""
 
 
 def train_trial(task: Task) -> Iterator[Report]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optrun.components.registry import KINDS
 from optrun.config.spec import Spec
@@ -24,6 +25,7 @@ EXECUTORS = {
     "inline": "one trial after the other in this process; a debugger works",
     "pool": "processes that stay and take trial after trial, one for each core or CUDA device",
     "fused": "alike trials trained as one model in each process of a pool, bit for bit; the others in the pool",
+    "slurm": "jobs of a Slurm cluster, alike trials together where there are many; needs optrun[slurm]",
 }
 """What `--executor` takes."""
 
@@ -35,17 +37,28 @@ def refuse_unknown(name: str) -> None:
         raise UsageError(f"there is no executor {name}; there are {known}")
 
 
-def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Path] = ()) -> Executor:
-    """The executor called `name` with `jobs` trials at a time. `imports` are the user's files, run in each process.
+def choose(
+    sweep: Sweep,
+    name: str,
+    jobs: int | None,
+    imports: Sequence[str | Path] = (),
+    *,
+    slurm: Mapping[str, Any] | None = None,
+) -> Executor:
+    """The executor called `name` with `jobs` trials at a time. `imports` are the user's files, run in each process,
+    `slurm` the settings of jobs (see `Cluster`).
 
-    Raises UsageError for an unknown name, and for a pool that would not know components registered otherwise.
+    Raises UsageError for an unknown name, for settings of another executor or a missing package, and for a pool that
+    would not know components registered otherwise.
     """
     refuse_unknown(name)
+    if slurm and name != "slurm":
+        raise UsageError(f"settings of Slurm are for --executor slurm, not {name}")
     if jobs is not None and jobs < 1:
         raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
     here = {os.path.realpath(file) for registry in KINDS.values() for file in registry.registered_in()}
     unknown = here - {os.path.realpath(file) for file in imports}
-    if name in ("pool", "fused") and unknown:
+    if name in ("pool", "fused", "slurm") and unknown:
         raise UsageError(f"other processes do not know what {min(unknown)} registered; give the file as an import")
     if name == "inline" and jobs not in (None, 1):
         raise UsageError(f"inline runs one trial at a time; for {jobs} jobs take the pool")
@@ -55,10 +68,20 @@ def choose(sweep: Sweep, name: str, jobs: int | None, imports: Sequence[str | Pa
         name = "inline" if unknown or few or none else "auto"
     if name == "inline":
         return Inline()
+    if name == "slurm":
+        return _on_slurm(sweep, jobs, imports, slurm or {})
     specs = sweep.spec.examples
     named = any(spec.device.startswith("cuda:") for spec in specs)
     pool = Pool(jobs or _fitting(specs), imports=imports, one_device_each=not named)
     return pool if name == "pool" else Fused(pool, race=name == "auto")
+
+
+def _on_slurm(sweep: Sweep, jobs: int | None, imports: Sequence[str | Path], settings: Mapping[str, Any]) -> Executor:
+    """What is not training is done by a process of this machine."""
+    from optrun.sweeps.executors.slurm.executor import Slurm
+
+    here = Pool(1, imports=imports)
+    return Fused(Slurm(sweep.layout.directory, here, settings=settings, jobs=jobs, imports=imports), race=True)
 
 
 def _fitting(specs: Sequence[Spec]) -> int | None:
