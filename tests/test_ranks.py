@@ -171,12 +171,13 @@ def test_a_killed_process_is_started_again(config: Path, whole: Path) -> None:
 
 
 def test_another_number_of_processes_goes_on(config: Path) -> None:
-    """From one to two and back to one: within float32 error what one process computes, without dropout."""
+    """From one to two, which share its weights and what the optimizer knows, and back to one: within float32 error what
+    one process computes, without dropout."""
     changes = ("model={name: mlp, hidden: [24]}", "scheduler=null")
     run, alone = config.parent / "run", config.parent / "alone"
     assert optrun("train", config, *changes, "steps=20", "--run-dir", run).returncode == 0
-    for nproc, steps in ((2, 40), (1, 60)):
-        done = optrun("resume", run, f"steps={steps}", "--nproc", nproc)
+    for nproc, steps, how in ((2, 40, "fsdp"), (1, 60, "ddp")):
+        done = optrun("resume", run, f"steps={steps}", f"distributed={how}", "--nproc", nproc)
         assert done.returncode == 0, done.stderr
         assert summary(run)["processes"] == nproc
     assert optrun("train", config, *changes, "--run-dir", alone).returncode == 0

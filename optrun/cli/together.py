@@ -48,8 +48,13 @@ def launched(
         arguments = [*arguments, f"--{option}={directory}"]
     elif option is not None and directory is not None and is_run(directory):
         raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
+
+    def advice() -> str:
+        assert directory is not None
+        return f"go on with `optrun resume {directory} --nproc {nproc}`" if is_run(directory) else "nothing was trained"
+
     try:
-        return launch(arguments, nproc, max_restarts, f"go on with `optrun resume {directory} --nproc {nproc}`")
+        return launch(arguments, nproc, max_restarts, advice)
     finally:
         if made and directory is not None:  # nothing was written into it: the config was refused
             with contextlib.suppress(OSError):

@@ -15,12 +15,13 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from optrun.errors import RunError, UsageError
+from optrun.errors import Interrupted, RunError, UsageError
+from optrun.runs import files
 
 __all__ = ["demand_sensible", "end", "launch", "meet"]
 
@@ -32,11 +33,10 @@ GRACE = 20
 """Seconds that processes have to end in after one has died."""
 
 
-def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: str) -> int:
+def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: Callable[[], str]) -> int:
     """Run `optrun` with `arguments` in `nproc` processes and return the exit code of the run.
 
-    Raises RunError, with `advice`, when one of them has died, or has failed without saying so, `max_restarts` times and
-    once more.
+    Raises RunError, with `advice()`, when one of them has died or failed, `max_restarts` times and once more.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -61,11 +61,13 @@ def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: str)
             try:
                 elastic_launch(config, sys.executable)("-m", "optrun", *arguments)
             except ChildFailedError as error:
-                code = _code(Path(meeting))
+                code = _read(Path(meeting) / "ended")
                 if code is not None:
                     return code
-                raise RunError(f"{_cause(error, nproc)}; {advice}") from error
-        return _code(Path(meeting)) or 0
+                if (number := _read(Path(meeting) / "stop")) is not None:
+                    raise Interrupted(number, advice()) from error
+                raise RunError(f"{_cause(error, nproc)}; {advice()}") from error
+        return _read(Path(meeting) / "ended") or 0
 
 
 @contextlib.contextmanager
@@ -90,13 +92,17 @@ def _surroundings(meeting: str, nproc: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forwarding_signals(meeting: Path) -> Iterator[None]:
-    """The first SIGINT or SIGTERM goes to the first process, which asks all to stop; the next one ends them."""
+    """The first SIGINT or SIGTERM goes to the first process, which asks all to stop; the next one ends them. If there is
+    no such process yet, the first one does."""
 
     def forward(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():
             signal.signal(each, handler)
-        with contextlib.suppress(OSError, ValueError):
+        (meeting / "stop").write_text(str(number))
+        try:
             os.kill(int((meeting / "first").read_text()), number)
+        except (OSError, ValueError):
+            raise SystemExit(128 + number) from None
 
     before: dict[int, Any] = {each: signal.signal(each, forward) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -106,10 +112,10 @@ def _forwarding_signals(meeting: Path) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _code(meeting: Path) -> int | None:
-    """How the run ended, if it ended by itself."""
+def _read(path: Path) -> int | None:
+    """The number in a file, if there is one."""
     with contextlib.suppress(OSError, ValueError):
-        return int((meeting / "ended").read_text())
+        return int(path.read_text())
     return None
 
 
@@ -126,9 +132,14 @@ def _cause(error: Any, nproc: int) -> str:
 
 
 def meet() -> None:
-    """In a process that `launch` has started: let it know which one is the first."""
-    if (meeting := os.environ.get(MEETING)) and os.environ.get("RANK") == "0":
-        (Path(meeting) / "first").write_text(str(os.getpid()))
+    """In a process that `launch` has started: let it know which one is the first. Ends the process if the run has been
+    asked to stop meanwhile."""
+    if not (meeting := os.environ.get(MEETING)):
+        return
+    if os.environ["RANK"] == "0":
+        files.write_atomically(Path(meeting) / "first", str(os.getpid()).encode(), durable=False)
+    if (number := _read(Path(meeting) / "stop")) is not None:
+        end(128 + number)
 
 
 def end(code: int) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from optrun.errors import OptrunError, RunError, in_words
+from optrun.errors import OptrunError, RunError, Unsaid, in_words
 from optrun.training.numerics import resolve_device
 
 __all__ = ["MEETING", "Ranks", "as_one", "is_first", "is_lost", "joined"]
@@ -137,7 +137,7 @@ def joined(device: str) -> Iterator[Ranks | None]:
         if together:
             _wait_for_all(ranks)
         if ranks.rank and (together or isinstance(error.__cause__, _Elsewhere) or is_lost(error.__cause__)):
-            raise SystemExit(error.exit_code) from error  # the first one says it, or who started them
+            raise Unsaid(error.exit_code) from error  # the first one says it, or who started them
         raise
     else:
         _wait_for_all(ranks)
@@ -149,14 +149,17 @@ def joined(device: str) -> Iterator[Ranks | None]:
 def _joined(device: str) -> Ranks:
     environment = {key: int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     ranks = Ranks(environment["RANK"], environment["WORLD_SIZE"], environment["LOCAL_RANK"])
-    on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    on_gpus = device not in ("cpu", "mps") and torch.cuda.is_available() and torch.distributed.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     where: dict[str, Any] = {}
     if meeting := os.environ.get(MEETING):
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = torch.distributed.FileStore(str(Path(meeting) / f"attempt-{attempt}"), ranks.size)
         where = {"store": store, "rank": ranks.rank, "world_size": ranks.size}
-    torch.distributed.init_process_group(backend, timeout=PATIENCE, **where)
+    try:
+        torch.distributed.init_process_group(backend, timeout=PATIENCE, **where)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"process {ranks.rank} of {ranks.size} cannot reach the others: {in_words(error)}") from error
     return ranks
 
 
