@@ -92,8 +92,8 @@ def _surroundings(meeting: str, nproc: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forwarding_signals(meeting: Path) -> Iterator[None]:
-    """The first SIGINT or SIGTERM goes to the first process, which asks all to stop; the next one ends them. If there is
-    no such process yet, the first one does."""
+    """The first SIGINT or SIGTERM goes to the first process, which asks all to stop; the next one ends them. If
+    there is no such process yet, the first one does."""
 
     def forward(number: int, frame: FrameType | None) -> None:
         for each, handler in before.items():
