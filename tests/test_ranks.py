@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +146,7 @@ def test_a_signal_checkpoints_and_two_processes_resume_to_the_same_bits(config: 
 
 def test_a_killed_process_ends_the_run_and_it_resumes_to_the_same_bits(config: Path, whole: Path) -> None:
     run = config.parent / "run"
-    started = time.monotonic()
     done = optrun("train", config, "--nproc", 2, "--run-dir", run, mortal=True)
-    assert time.monotonic() - started < 60
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"process 1 of 2 was killed by SIGKILL; go on with `optrun resume {run} --nproc 2`"
