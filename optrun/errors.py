@@ -10,7 +10,8 @@ OptrunError                 1   anything below
 │   └── CheckpointError     1   no checkpoint of the run can be read
 ├── Diverged                3   the loss is no longer a finite number
 ├── TrialsFailed            4   a sweep has ended with failed trials
-└── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
+├── Interrupted       130, 143  SIGINT or SIGTERM came: checkpointed, resumable
+└── Unsaid               1 … 3  what ends a process that is one of several, and is said by another
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = [
     "RunError",
     "RunLocked",
     "TrialsFailed",
+    "Unsaid",
     "UsageError",
     "in_words",
 ]
@@ -121,6 +123,14 @@ class TrialsFailed(OptrunError):
     """A sweep has ended, and some of its trials have failed."""
 
     exit_code = 4
+
+
+class Unsaid(OptrunError):
+    """This process is one of several that train a run, and ends with an exit code that another one explains."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code  # type: ignore[misc]
+        super().__init__()
 
 
 def in_words(error: BaseException) -> str:

@@ -401,6 +401,7 @@ def test_names_and_what_is_only_watched_do_not_change_the_hash() -> None:
         "notes": "first try",
         "tags": "[a]",
         "device": "cpu",
+        "distributed": "fsdp",
         "log_every": "3",
         "checkpoint_every": "{steps: 3}",
         "keep_checkpoints": "none",

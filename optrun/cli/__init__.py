@@ -17,4 +17,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without some character is no reason to fail
     from optrun.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "RANK" in os.environ:
+        from optrun.experiment.launching import end
+
+        end(code)
+    sys.exit(code)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from optrun import __version__
-from optrun.errors import OptrunError
+from optrun.errors import OptrunError, Unsaid
 
 __all__ = ["COMMANDS", "command", "run"]
 
@@ -111,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
     except OptrunError as error:
         from optrun.cli.output import visible
 
-        sys.stderr.writelines(f"{visible(line)}\n" for line in str(error).split("\n"))
+        sys.stderr.writelines(f"{visible(line)}\n" for line in str(error).split("\n") if not isinstance(error, Unsaid))
         return error.exit_code
     except _ClickException as error:
         return _complain(error)

@@ -70,6 +70,13 @@ Svg = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Resume with other data or other imported files than before; it is recorded.")
 ]
+Nproc = Annotated[
+    int, typer.Option("--nproc", metavar="N", help="Train on so many processes of this machine together.")
+]
+MaxRestarts = Annotated[
+    int,
+    typer.Option("--max-restarts", metavar="N", help="Go on from the last checkpoint when a process dies, so often."),
+]
 RUNS_DIR = Path("runs")
 
 

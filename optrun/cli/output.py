@@ -39,11 +39,13 @@ class Output:
 
     json: bool = False
     quiet: bool = False
+    silent: bool = False
+    """Says nothing at all: another process speaks for this one."""
 
     @property
     def results(self) -> Console:
         """The console for results. Outside a terminal lines are not wrapped: half a name cannot be searched for."""
-        console = TextConsole(soft_wrap=True)
+        console = TextConsole(soft_wrap=True, quiet=self.silent)
         if not console.is_terminal and "COLUMNS" not in os.environ:
             console.width = ENDLESS
         return console
@@ -51,7 +53,7 @@ class Output:
     @property
     def remarks(self) -> Console:
         """The console for everything else; silent when quiet."""
-        return TextConsole(stderr=True, soft_wrap=True, quiet=self.quiet)
+        return TextConsole(stderr=True, soft_wrap=True, quiet=self.quiet or self.silent)
 
     def say(self, sentence: str) -> None:
         """A remark that may hold what a stranger wrote."""
@@ -60,7 +62,7 @@ class Output:
     @property
     def errors(self) -> Console:
         """The console for what went wrong: shown even when quiet, and so are warnings."""
-        return TextConsole(stderr=True, soft_wrap=True)
+        return TextConsole(stderr=True, soft_wrap=True, quiet=self.silent)
 
     def wrote(self, files: Iterable[Path]) -> None:
         """Say which files were written, each as soon as it is."""

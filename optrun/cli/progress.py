@@ -29,6 +29,10 @@ def follow(experiment: Experiment | None, directory: Path, output: Output) -> No
     The run's path (with `--json` its summary) goes to standard output however the run ends, all else to standard
     error. Raises what the training raises.
     """
+    if output.silent:
+        for _ in experiment.events() if experiment else ():
+            pass
+        return
     if experiment is None:
         output.remarks.print(f"{directory} is complete already; epochs=N or steps=N makes it longer")
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from optrun.cli import options
 from optrun.cli.output import Output
 
@@ -9,6 +11,8 @@ from optrun.cli.output import Output
 def resume(
     run: options.Run,
     overrides: options.Overrides = None,
+    nproc: options.Nproc = 1,
+    max_restarts: options.MaxRestarts = 0,
     force: options.Force = False,
     imports: options.Imports = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -19,15 +23,21 @@ def resume(
 
     epochs=N or steps=N makes it longer. A run without a checkpoint starts over; a completed run is left as it is.
     """
+    from optrun.cli.together import is_to_be_launched, launched, silent_unless_first
     from optrun.components.plugins import import_file
+    from optrun.experiment.changes import as_it_was
     from optrun.runs.finding import resolve
 
     directory = resolve(run, runs_dir)
     imported = [import_file(file) for file in imports or []]
+    if is_to_be_launched(nproc, max_restarts):
+        raise typer.Exit(launched(nproc, max_restarts, as_it_was(directory), directory, runs_dir))
 
     from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
+    from optrun.training.ranks import joined
 
-    output = Output(json, quiet)
-    with warnings_as_sentences(output):
-        follow(Experiment.resumed(directory, overrides or [], imported=imported, force=force), directory, output)
+    output = silent_unless_first(Output(json, quiet))
+    with warnings_as_sentences(output), joined(as_it_was(directory).device) as ranks:
+        resumed = Experiment.resumed(directory, overrides or [], imported=imported, force=force, ranks=ranks)
+        follow(resumed, directory, output)

@@ -28,6 +28,8 @@ def train(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="RUN", help="Go on with this run of the same config.", show_default=False),
     ] = None,
+    nproc: options.Nproc = 1,
+    max_restarts: options.MaxRestarts = 0,
     force: options.Force = False,
     imports: options.Imports = None,
     runs_dir: options.RunsDir = options.RUNS_DIR,
@@ -38,26 +40,31 @@ def train(
 
     Exit codes: 0 done, 1 failed, 2 the config is wrong, 3 diverged, 130 or 143 interrupted (resumable).
     """
+    from optrun.cli.together import is_to_be_launched, launched, silent_unless_first, started_before
     from optrun.components.plugins import import_file
     from optrun.config.loading import load
     from optrun.config.semantics import warnings
+    from optrun.runs.finding import resolve
 
-    output = Output(json, quiet)
+    output = silent_unless_first(Output(json, quiet))
     imported = [import_file(file) for file in imports or []]
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     spec = load(config, changes)
+    if is_to_be_launched(nproc, max_restarts):
+        where = run_dir if resume is None else resolve(resume, runs_dir)
+        raise typer.Exit(launched(nproc, max_restarts, spec, where, runs_dir, "run-dir" if resume is None else None))
     for _, sentence in warnings(spec):
         output.warn(sentence)
 
     from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
-    from optrun.runs.finding import resolve
+    from optrun.training.ranks import joined
 
-    with warnings_as_sentences(output):
-        if resume is None:
-            experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported)
+    with warnings_as_sentences(output), joined(spec.device) as ranks:
+        directory = started_before(run_dir) if resume is None else resolve(resume, runs_dir)
+        if directory is None:
+            experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported, ranks=ranks)
             follow(experiment, experiment.directory, output)
         else:
-            directory = resolve(resume, runs_dir)
-            resumed = Experiment.resumed(directory, changes, same_as=spec, imported=imported, force=force)
+            resumed = Experiment.resumed(directory, changes, same_as=spec, imported=imported, force=force, ranks=ranks)
             follow(resumed, directory, output)

@@ -26,7 +26,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 
-OUTSIDE_THE_HASH = {"name", "notes", "tags", "device", "log_every", "checkpoint_every", "keep_checkpoints"}
+OUTSIDE_THE_HASH = {
+    *("name", "notes", "tags", "device", "distributed"),
+    *("log_every", "checkpoint_every", "keep_checkpoints"),
+}
 """Keys that change what a run is called or how it is watched, not what it computes."""
 
 
@@ -118,6 +121,10 @@ class Spec(BaseModel):
     """Use torch.compile, in one of its modes (reduce-overhead: CUDA graphs); results may differ in the last bits."""
     memory_format: Literal["contiguous_format", "channels_last"] = "contiguous_format"
     """How images and the weights of convolutions lie in memory; results may differ in the last bits."""
+    distributed: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes share the model: ddp: each has all of it; fsdp: each has a part of every weight."""
+    sync_batch_norm: bool = False
+    """BatchNorm of several processes takes its statistics from the whole batch; on GPUs only."""
     deterministic: bool = True
     """Refuse operations that could give other bits next time."""
     notes: str = ""

@@ -21,8 +21,9 @@ class Best:
     and makes the later ones again.
     """
 
-    def __init__(self, paths: Layout) -> None:
-        self.paths = paths
+    def __init__(self, paths: Layout, *, kept: bool = True) -> None:
+        """`kept`: whether this process writes it; of several that train a run together only the first one does."""
+        self.paths, self._kept = paths, kept
         self._unsaved: dict[str, Any] | None = None
 
     def keep(self, state: State, *, scheduled: bool) -> None:
@@ -30,7 +31,10 @@ class Best:
 
         One that only the run's end asked for keeps the best before it, since a longer run will not have made it.
         """
-        weights = {key: _copied(value) for key, value in state.model.state_dict().items()}
+        held = state.weights()  # which takes every process
+        if not self._kept:
+            return
+        weights = {key: _copied(value) for key, value in held.items()}
         self._unsaved = {"model": weights, **(state.progress.best or {})}
         if not scheduled:
             before = self._on_disk()
@@ -44,7 +48,7 @@ class Best:
 
     def take_back(self) -> None:
         """The run goes on: an evaluation that only its former end asked for is none of it, nor its best."""
-        if before := self._on_disk().get("before"):
+        if self._kept and (before := self._on_disk().get("before")):
             checkpoint.save(self.paths, before, kind="best")
 
     def _on_disk(self) -> dict[str, Any]:

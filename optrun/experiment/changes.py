@@ -23,7 +23,10 @@ __all__ = [
     "refuse_edits",
 ]
 
-CHANGEABLE = {"epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "device", "notes", "tags"}
+CHANGEABLE = {
+    *("epochs", "steps", "log_every", "checkpoint_every", "keep_checkpoints"),
+    *("device", "distributed", "notes", "tags"),
+}
 """What a resume may set otherwise: the length, and how the run is watched."""
 
 

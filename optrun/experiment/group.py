@@ -28,6 +28,7 @@ from optrun.fused.standing import WARM
 from optrun.fused.tensor import CannotFuse
 from optrun.runs import files
 from optrun.signals import StopRequest
+from optrun.training.batches import Batches
 from optrun.training.events import Evaluated, Event, Stepped
 from optrun.training.numerics import numerics
 from optrun.training.randomness import generator_states, restore_generators
@@ -86,6 +87,7 @@ class Group:
     def add(self, experiment: Experiment) -> None:
         """A run that was made last of all, so that the generators stand where it starts."""
         experiment.engine = "fused"
+        assert isinstance(experiment.batches, Batches)  # of one process
         member = Member(experiment.spec, experiment.state, experiment.batches, generator_states())
         self.members[member] = experiment
 

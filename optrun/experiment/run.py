@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optrun.config.loading as loading
 from optrun.components.data import Data
@@ -35,6 +37,7 @@ from optrun.experiment.changes import (
     refuse_edits,
 )
 from optrun.experiment.summary import described, summarized
+from optrun.experiment.unwritten import Unlocked, Unwritten
 from optrun.runs import checkpoint, environment, files, reader
 from optrun.runs.layout import Layout, SweepLayout, new_run_directory
 from optrun.runs.lock import Held, Lock
@@ -46,7 +49,11 @@ from optrun.training.events import Evaluated, Event, Stepped
 from optrun.training.loop import fit
 from optrun.training.numerics import numerics
 from optrun.training.preparation import prepare_run
+from optrun.training.ranks import Ranks, as_one, is_lost
 from optrun.training.state import State
+
+if TYPE_CHECKING:
+    from optrun.training.shares import Shares
 
 __all__ = ["CHECKPOINT_SECONDS", "SUMMARY_SECONDS", "Experiment"]
 
@@ -65,15 +72,25 @@ class Experiment:
     `interrupt` or `fail`. `notes` are sentences for the user: what was found damaged and what was done about it.
     """
 
-    def __init__(self, spec: Spec, state: State, batches: Batches, directory: Path, lock: Held) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        state: State,
+        batches: Batches | Shares,
+        directory: Path,
+        lock: Held,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.spec, self.state, self.batches = spec, state, batches
-        self.directory, self.lock = directory, lock
+        self.directory, self.lock, self.ranks = directory, lock, ranks
+        self.writes = ranks is None or ranks.rank == 0
+        """Whether this process writes the run's files; of several that train it together only the first one does."""
         self.paths = Layout(directory)
-        self.best = Best(self.paths)
+        self.best = Best(self.paths, kept=self.writes)
         self.engine: Literal["loop", "fused"] = "loop"
         self.notes: list[str] = []
         self.summary: dict[str, Any] = {}
-        self.record: Record
+        self.record: Record | Unwritten
         self._config_hash = spec.config_hash()
         self._environment: dict[str, Any] = {}
         self._started = time.monotonic()
@@ -82,6 +99,7 @@ class Experiment:
         self.summary_seconds = SUMMARY_SECONDS
         self._summarized = -math.inf
         self._final: dict[str, float] = {}
+        self._is_time, self._parent = False, os.getppid()
 
     @classmethod
     def new(
@@ -95,19 +113,29 @@ class Experiment:
         around: Mapping[str, Any] | None = None,
         lock: Callable[[Path], Held] = Lock,
         apart: bool = False,
+        ranks: Ranks | None = None,
     ) -> Experiment:
         """Build what `spec` describes and make its run directory: `directory`, or a new one below `runs_dir`.
 
         `data` and `around` (`environment.surroundings`) are given by who trains many runs and has them already, `lock`
-        and `apart` (`prepare_run`) by who trains many at once. Nothing is written before the whole configuration has
-        been judged. Raises ConfigError, RunError, RunLocked.
+        and `apart` (`prepare_run`) by who trains many at once, `ranks` by one of the processes that train it together.
+        Nothing is written before the whole configuration has been judged. Raises ConfigError, RunError, RunLocked.
         """
-        spec, state, batches = prepare_run(spec, data, apart=apart)
-        where = _made(Path(directory)) if directory else new_run_directory(Path(runs_dir), spec.name, datetime.now())
-        run = cls(spec, state, batches, where, lock(where))
-        run.record = Record(where, config=to_yaml(spec.resolved()))
-        run.describe(**described(spec, state, batches, imported, around))
-        run._summarize("running")
+        with as_one(ranks):
+            spec, state, batches = prepare_run(spec, data, apart=apart, ranks=ranks)
+        with as_one(ranks):
+            if ranks is not None and ranks.rank:
+                run = cls(spec, state, batches, Path(), Unlocked(), ranks)
+                run.record = Unwritten()
+            else:
+                made = _made(Path(directory)) if directory else None
+                where = made or new_run_directory(Path(runs_dir), spec.name, datetime.now())
+                run = cls(spec, state, batches, where, lock(where), ranks)
+                run.record = Record(where, config=to_yaml(spec.resolved()))
+            run.describe(**described(spec, state, batches, imported, around), processes=run.processes)
+            run._summarize("running")
+        if ranks is not None:
+            run.directory = ranks.told(run.directory)
         return run
 
     @classmethod
@@ -122,6 +150,7 @@ class Experiment:
         force: bool = False,
         lock: Callable[[Path], Held] = Lock,
         apart: bool = False,
+        ranks: Ranks | None = None,
     ) -> Experiment | None:
         """The run in `directory`, put back to its last checkpoint (to its beginning if it has none).
 
@@ -129,26 +158,32 @@ class Experiment:
         config `same_as`, would change what was trained so far; UsageError where data or imported files are others
         than before, unless `force` says to go on; RunLocked while another process works on the run; CheckpointError.
         """
-        before = as_it_was(directory)
-        spec = same_as or loading.load(Layout(directory).config, overrides)
-        if spec.threads == "auto":
-            spec = spec.model_copy(update={"threads": before.threads})
-        refuse_changes(before, spec)
-        longer = (spec.epochs, spec.steps) != (before.epochs, before.steps)
-        held = lock(directory)
+        with as_one(ranks):
+            before = as_it_was(directory)
+            spec = same_as or loading.load(Layout(directory).config, overrides)
+            if spec.threads == "auto":
+                spec = spec.model_copy(update={"threads": before.threads})
+            refuse_changes(before, spec)
+            longer = (spec.epochs, spec.steps) != (before.epochs, before.steps)
+            held = lock(directory) if ranks is None or ranks.rank == 0 else Unlocked()
         try:
-            stored = reader.read(directory)
-            if stored.summary.get("status") == "completed" and not longer:
-                refuse_any(before, spec)
+            with as_one(ranks):
+                stored = reader.read(directory)
+                is_complete = stored.summary.get("status") == "completed" and not longer
+                if is_complete:
+                    refuse_any(before, spec)
+            if is_complete if ranks is None else ranks.told(is_complete):
                 held.release()
                 return None
-            spec = judged_as_before(spec, stored.environment)
-            spec, state, batches = prepare_run(spec, data, apart=apart)
-            run = cls(spec, state, batches, directory, held)
-            changes = run._changes(stored.environment, imported, force)
+            with as_one(ranks):
+                spec = judged_as_before(spec, stored.environment)
+                spec, state, batches = prepare_run(spec, data, apart=apart, ranks=ranks)
+                run = cls(spec, state, batches, directory, held, ranks)
+                changes = run._changes(stored.environment, imported, force)
             run._restore()
             now = environment.resumed(stored.environment, state.step, sys.argv, changes)
-            run.describe(**now | ({"imports": list(imported)} if imported else {}))
+            now |= {"imports": list(imported)} if imported else {}
+            run.describe(**now | {"processes": run.processes})
             run._summarize("running")
         except BaseException:
             held.release()
@@ -166,27 +201,39 @@ class Experiment:
         return [*(f"{sentence}: forced" for sentence in grave), *slight]
 
     def _restore(self) -> None:
-        config = to_yaml(self.spec.resolved())
-        if not checkpoint.exists(self.paths):
-            if files.size(self.paths.metrics):
-                self.notes.append("there is no checkpoint: the run starts over")
-            self.record = Record(self.directory, config=config)
+        with as_one(self.ranks):
+            saved = self._last_checkpoint() if self.writes else None
+        if self.ranks is not None:
+            saved = self.ranks.told(saved)
+        if saved is None:
+            self.record = self._recording(0)
             return
-        saved, notes = checkpoint.load(self.paths)
-        refuse_edits(self.paths.config, saved.get("config"), self.spec)
-        self.notes += notes
         if saved["step"] > self.state.total_steps:
-            self.lock.release()
             raise UsageError(f"the run has taken {saved['step']} steps already, more than {self.state.total_steps}")
         self.state.load_state_dict(saved)
         self._wall_before, self._final = saved["wall_time"], saved["final"]
         self._saved_time = self.state.time
-        self.record = Record(self.directory, config=config, metrics_bytes=saved["metrics_bytes"])
+        self.record = self._recording(saved["metrics_bytes"])
         self.notes += self.record.notes
         if self.state.step < self.state.total_steps:
             self.best.take_back()
         elif saved["last_row"] is not None:
             self.record.row(saved["last_row"])
+
+    def _last_checkpoint(self) -> dict[str, Any] | None:
+        if not checkpoint.exists(self.paths):
+            if files.size(self.paths.metrics):
+                self.notes.append("there is no checkpoint: the run starts over")
+            return None
+        saved, notes = checkpoint.load(self.paths)
+        refuse_edits(self.paths.config, saved.get("config"), self.spec)
+        self.notes += notes
+        return saved
+
+    def _recording(self, metrics_bytes: int) -> Record | Unwritten:
+        if not self.writes:
+            return Unwritten()
+        return Record(self.directory, config=to_yaml(self.spec.resolved()), metrics_bytes=metrics_bytes)
 
     def events(self) -> Generator[Event, None, None]:
         """Train to the end of the run. Raises Diverged, Interrupted, RunError; each is in the summary by then."""
@@ -202,8 +249,9 @@ class Experiment:
             except Interrupted:
                 raise
             except GeneratorExit:  # whoever reads the events has stopped reading
-                with contextlib.suppress(Diverged):
-                    self.interrupt()
+                if self.ranks is None:  # several processes can only stop together
+                    with contextlib.suppress(Diverged):
+                        self.interrupt()
                 raise
             except Exception as error:
                 raise self.fail(error) from error
@@ -212,13 +260,36 @@ class Experiment:
         if self.has_stopped_early:
             return
         for event in fit(self.state, self.batches, self.spec):
+            asked = stop.signal
+            if self.ranks is not None:
+                asked = self._agreed(asked)
             self.take(event)
             yield event
-            if stop.signal is not None and self.state.step < self.state.total_steps:
+            if asked is not None and self.state.step < self.state.total_steps:
                 self.interrupt()
-                raise Interrupted(stop.signal, f"go on with `optrun resume {self.directory}`")
+                raise Interrupted(asked, f"go on with `optrun resume {self.directory}{self._together}`")
             if self.has_stopped_early:
                 return
+
+    def _agreed(self, asked: int | None) -> int | None:
+        """The signal that any process has been sent; the death of its parent counts as one. Whether a checkpoint is due
+        by the clock, the first one says."""
+        assert self.ranks is not None
+        if asked is None and os.getppid() != self._parent:
+            asked = signal.SIGTERM
+        due = self.writes and self.state.time - self._saved_time >= CHECKPOINT_SECONDS
+        asked, due = self.ranks.largest(asked or 0, due)
+        self._is_time = bool(due)
+        return asked or None
+
+    @property
+    def processes(self) -> int:
+        """How many train the run together."""
+        return self.ranks.size if self.ranks else 1
+
+    @property
+    def _together(self) -> str:
+        return f" --nproc {self.ranks.size}" if self.ranks else ""
 
     def close(self) -> None:
         """Leave the run as it is on the disk, without having trained it."""
@@ -273,6 +344,8 @@ class Experiment:
         if self.spec.keep_checkpoints == "none":
             return False
         if every == "auto":  # who trains many runs at once saves them together
+            if self.ranks is not None:
+                return self._is_time
             return self.engine == "loop" and state.time - self._saved_time >= CHECKPOINT_SECONDS
         if isinstance(every, Steps):
             return state.step % every.steps == 0
@@ -302,8 +375,11 @@ class Experiment:
             "last_row": last_row,
             "final": self._final,
         }
-        self.best.save()
-        checkpoint.save(self.paths, held)
+        if self.ranks is not None and self.spec.distributed != "fsdp":
+            self.ranks.demand_equal(self.state.model)
+        if self.writes:
+            self.best.save()
+            checkpoint.save(self.paths, held)
         self._saved_time = self.state.time
 
     # How it ends ----------------------------------------------------------------------------------------------------
@@ -320,8 +396,9 @@ class Experiment:
             values = evaluate(state, state.data.test, "test")
             self.record.row(Evaluated(state.step, state.epoch, state.time, values, scheduled=False).row)
             self._final = {**self._final, **values}
-        self.best.save()
-        checkpoint.tidy(self.paths, self.spec.keep_checkpoints)
+        if self.writes:
+            self.best.save()
+            checkpoint.tidy(self.paths, self.spec.keep_checkpoints)
         self.record.sync()
         self._summarize("completed")
 
@@ -340,9 +417,13 @@ class Experiment:
 
     def fail(self, error: Exception) -> RunError:
         """What is raised has ended the run; returns what to raise instead."""
+        why = in_words(error)
+        if self.ranks is not None and is_lost(error):
+            why = f"another of its {self.ranks.size} processes has ended"
         self.record.error("".join(traceback.format_exception(error)))
-        self._summarize("failed", error=in_words(error))
-        return RunError(f"{self.directory} failed: {in_words(error)}")
+        self._summarize("failed", error=why)
+        which = f"process {self.ranks.rank} of " if self.ranks and self.ranks.rank else ""
+        return RunError(f"{which}{self.directory} failed: {why}")
 
     def _summarize(self, status: str, *, error: str | None = None) -> None:
         """Write summary.json as things stand."""
@@ -354,6 +435,7 @@ class Experiment:
             "config_hash": self._config_hash,
             **summarized(self.state, self._wall_time, self._final),
             "engine": self.engine,
+            "processes": self.processes,
             "error": error,
         }
         self.record.summary(self.summary)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optrun.config.spec import Spec
 from optrun.runs import environment
 from optrun.training.batches import Batches
 from optrun.training.state import State
+
+if TYPE_CHECKING:
+    from optrun.training.shares import Shares
 
 __all__ = ["described", "summarized"]
 
@@ -17,7 +20,7 @@ __all__ = ["described", "summarized"]
 def described(
     spec: Spec,
     state: State,
-    batches: Batches,
+    batches: Batches | Shares,
     imported: Sequence[Mapping[str, str]],
     around: Mapping[str, Any] | None,
 ) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,11 +70,15 @@ class Batches:
             return f"tensors on {self.part.inputs.device}"  # type: ignore[union-attr]
         return f"{self.workers or 'no'} loading processes"
 
+    def examples(self, step: int) -> int:
+        """How many examples step `step` of an epoch has."""
+        return min(self.rows_per_step, len(self.part) - step * self.rows_per_step)
+
     def after(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
         """The steps that follow step `step` of epoch `epoch`, without end."""
         return self._gathered(epoch, step) if self.in_memory else self._fetched(epoch, step)
 
-    def _orders(self, epoch: int, step: int) -> Iterator[tuple[int, int, Tensor]]:
+    def orders(self, epoch: int, step: int) -> Iterator[tuple[int, int, Tensor]]:
         """Of each epoch from then on: its number, the example with which its steps begin, and its order."""
         while True:
             yield epoch, step * self.rows_per_step, epoch_order(self.seed, epoch, len(self.part))
@@ -83,7 +88,7 @@ class Batches:
         part: Examples = self.part  # type: ignore[assignment]
         row = part.inputs[0].nbytes + part.targets[0].nbytes
         steps = max(1, GATHERED_BYTES // (row * self.rows_per_step)) if self._cuts_are_aligned(part) else 1
-        for _, first, order in self._orders(epoch, step):
+        for _, first, order in self.orders(epoch, step):
             for rows in sent(order[first:], part.inputs.device).split(steps * self.rows_per_step):
                 inputs = self.place(part.inputs.index_select(0, rows))
                 targets = self.place(part.targets.index_select(0, rows))
@@ -95,22 +100,24 @@ class Batches:
         return is_aligned(self.batch_size * part.inputs[0].nbytes)
 
     def _fetched(self, epoch: int, step: int) -> Iterator[list[MicroBatch]]:
+        for x, y in self.loader(_Fetching(self.part, self.augment, self.seed), self._wanted(epoch, step)):
+            x, y = self.place(x), self.place(y)
+            yield self._micro_batches(x, y if y.is_floating_point() else self.to_loss(y))
+
+    def loader(self, dataset: torch.utils.data.Dataset[Any], wanted: Iterator[Any]) -> DataLoader[Any]:
         """One loader for all epochs: its processes go on from one to the next."""
-        loader = DataLoader(
-            _Fetching(self.part, self.augment, self.seed),
-            sampler=self._wanted(epoch, step),
+        return DataLoader(
+            dataset,
+            sampler=wanted,  # type: ignore[arg-type]
             batch_size=None,
             num_workers=self.workers,
             multiprocessing_context=_FORK if self.workers else None,
             pin_memory=self.place.device.type == "cuda",
             generator=torch.Generator(),  # else it would draw from the stream that dropout uses
         )
-        for x, y in loader:
-            x, y = self.place(x), self.place(y)
-            yield self._micro_batches(x, y if y.is_floating_point() else self.to_loss(y))
 
     def _wanted(self, epoch: int, step: int) -> Iterator[_Wanted]:
-        for number, first, order in self._orders(epoch, step):
+        for number, first, order in self.orders(epoch, step):
             for start in range(first, len(order), self.rows_per_step):
                 yield _Wanted(number, start, order[start : start + self.rows_per_step])
 

@@ -24,6 +24,8 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
     if clip_norm is not None:
         norms = [torch.linalg.vector_norm(gradient) for gradient in gradients.each]
         grad_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
+        if hasattr(grad_norm, "full_tensor"):  # of gradients that several processes hold together
+            grad_norm = grad_norm.full_tensor()
         if not math.isinf(clip_norm):
             factor = clip_norm / (grad_norm + 1e-6)
             # Looking costs less than multiplying by one; on a GPU it would mean waiting. A NaN is multiplied.

@@ -16,7 +16,7 @@ from optrun.training.precision import Placement
 if TYPE_CHECKING:
     from optrun.training.state import State
 
-__all__ = ["SLICE", "evaluate", "slices"]
+__all__ = ["SLICE", "evaluate", "slice_from", "slices"]
 
 SLICE = 1024
 """Rows evaluated at a time, everywhere: the bits of a sum depend on how it is cut."""
@@ -30,6 +30,10 @@ def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
     (weighted as the criterion itself weights its mean), not a mean of batch means.
     """
     state.eval()
+    if state.parallel is not None:
+        from optrun.training.shared_evaluation import evaluate_together
+
+        return evaluate_together(state, state.parallel, part, split)
     criterion = summed(state.criterion)
     sums, weights, every_output, every_target = [], [], [], []
     for inputs, targets in slices(part, state.place):
@@ -51,9 +55,14 @@ def evaluate(state: State, part: Part, split: str) -> dict[str, float]:
 def slices(part: Part, place: Placement) -> Iterator[tuple[Tensor, Tensor]]:
     """The part in its own order, cut into slices of 1,024 rows, where `place` puts them."""
     for start in range(0, len(part), SLICE):
-        stop = min(start + SLICE, len(part))
-        if isinstance(part, Examples):
-            inputs, targets = part.inputs[start:stop], part.targets[start:stop]
-        else:
-            inputs, targets = fetch(part, torch.arange(start, stop))
-        yield place(inputs), place(targets)
+        yield slice_from(start, part, place)
+
+
+def slice_from(start: int, part: Part, place: Placement) -> tuple[Tensor, Tensor]:
+    """(inputs, targets) of the slice that begins with row `start`."""
+    stop = min(start + SLICE, len(part))
+    if isinstance(part, Examples):
+        inputs, targets = part.inputs[start:stop], part.targets[start:stop]
+    else:
+        inputs, targets = fetch(part, torch.arange(start, stop))
+    return place(inputs), place(targets)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -22,10 +23,13 @@ from optrun.training.evaluation import evaluate
 from optrun.training.events import Evaluated, Event, Stepped
 from optrun.training.state import State
 
+if TYPE_CHECKING:
+    from optrun.training.shares import Shares
+
 __all__ = ["evaluation_is_due", "fit", "train_step"]
 
 
-def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
+def fit(state: State, batches: Batches | Shares, spec: Spec) -> Iterator[Event]:
     """Train from where `state` stands to the end of the run, yielding an event after every step and evaluation.
 
     Raises Diverged when the loss is no longer finite: on a CPU before that step changes any weight, elsewhere when the
@@ -45,7 +49,7 @@ def fit(state: State, batches: Batches, spec: Spec) -> Iterator[Event]:
         micro_batches = next(upcoming)
         loss, grad_norm = take_step(state, micro_batches, spec)
         state.recent.add(loss, grad_norm, epoch=epoch, lr=lr)
-        state.advance(sum(len(inputs) for inputs, _, _ in micro_batches))
+        state.advance(batches.examples(state.batch))
         logged = state.step % spec.log_every == 0 or state.step == state.total_steps
         if logged:
             state.recent.gather(state.step)
@@ -87,6 +91,8 @@ def closure_step(state: State, micro_batches: list[MicroBatch], spec: Spec) -> t
 
 def forward_backward(state: State, micro_batches: list[MicroBatch]) -> Tensor:
     """Add up the gradients of the micro-batches; returns the loss of all of them together, detached."""
+    if state.parallel is not None:
+        return state.parallel.forward_backward(state, micro_batches, _check)
     total: Tensor | None = None
     for number, (inputs, targets, share) in enumerate(micro_batches):
         loss = state.passes.replayed(inputs, targets, share, first=number == 0)

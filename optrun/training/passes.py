@@ -32,7 +32,7 @@ class Passes:
     def __init__(self, state: State) -> None:
         self.state = state
         self._steps = 0
-        self._tapes = self._made() if state.device.type == "cpu" else None
+        self._tapes = self._made() if state.device.type == "cpu" and state.parallel is None else None
 
     def replayed(self, inputs: Tensor, targets: Tensor, share: float, *, first: bool) -> Tensor | None:
         """The loss of a micro-batch, times its share of the step, after its gradients have been added up as `backward`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,6 +27,10 @@ from optrun.training.sizing import is_weightless, sized, unfused
 from optrun.training.state import State
 from optrun.training.stepping import Stepper
 
+if TYPE_CHECKING:
+    from optrun.training.ranks import Ranks
+    from optrun.training.shares import Shares
+
 __all__ = ["load_data", "prepare_run"]
 
 
@@ -46,20 +50,21 @@ def load_data(spec: Spec) -> Data:
 
 
 def prepare_run(
-    spec: Spec, data: Data | None = None, *, to_train: bool = True, apart: bool = False
-) -> tuple[Spec, State, Batches]:
+    spec: Spec, data: Data | None = None, *, to_train: bool = True, apart: bool = False, ranks: Ranks | None = None
+) -> tuple[Spec, State, Batches | Shares]:
     """Build everything `spec` asks for: (the spec with what was left open resolved, the state, the batches).
 
     The model is built right after the seeding, so that its weights are those of `torch.manual_seed(seed)` followed by
     the model's constructor. If not `to_train`, a large model has shapes only, on torch's meta device, so that judging
     it takes neither time nor memory. With `apart` the optimizers work on the parameters one by one, as somebody who
-    stacks them needs, and what a sweep has judged before is not judged again. Raises ConfigError.
+    stacks them needs, and what a sweep has judged before is not judged again. With `ranks` this is one of several
+    processes that train the run together. Raises ConfigError.
     """
     if not spec.compile:
         without_compiler()
     with numerics(threads=1, deterministic=spec.deterministic):
         with located(spec, "device"):
-            device = resolve_device(spec.device)
+            device = ranks.device(spec.device) if ranks else resolve_device(spec.device)
         data = data or load_data(spec)
         if not apart:
             feasibility.judge_data(spec, data)
@@ -80,11 +85,19 @@ def prepare_run(
                 feasibility.judge_loss(spec, data, criterion, device, dtype)
         place = Placement(device, dtype, memory_format)
         ready = _placed(data, place)
-        batches = _batches(spec, ready, criterion, place)
+        batches: Batches | Shares = _batches(spec, ready, criterion, place)
         if spec.threads == "auto":
-            spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place)})
+            rows = -(-spec.dataset.batch_size // (ranks.size if ranks else 1))
+            spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place, rows)})
+        parallel = None
+        if ranks is not None:
+            from optrun.training.spreading import spread
+
+            model, batches, parallel = spread(spec, model, criterion, data, batches, ranks)
         total = spec.steps or batches.steps_per_epoch * (spec.epochs or 0)
-        stepper, schedule = _optimizer_and_schedule(spec, model, device, total, batches.steps_per_epoch, apart)
+        stepper, schedule = _optimizer_and_schedule(
+            spec, model, device, total, batches.steps_per_epoch, judged=not apart, apart=apart or parallel is not None
+        )
         if spec.compile:
             compile_model(model, spec.compile)
         state = State(
@@ -101,19 +114,31 @@ def prepare_run(
             autocast=autocast(spec.precision, device),
             steps_per_epoch=batches.steps_per_epoch,
             total_steps=total,
+            parallel=parallel,
         )
+        if ranks is not None:
+            from optrun.training.streams import RankGenerators
+
+            state.generators = RankGenerators(spec.seed, ranks)
     return spec, state, batches
 
 
 def _optimizer_and_schedule(
-    spec: Spec, model: torch.nn.Module, device: torch.device, total: int, steps_per_epoch: int, apart: bool
+    spec: Spec,
+    model: torch.nn.Module,
+    device: torch.device,
+    total: int,
+    steps_per_epoch: int,
+    *,
+    judged: bool,
+    apart: bool,
 ) -> tuple[Stepper, Schedule]:
-    if not apart:
+    if judged:
         feasibility.judge_optimizer(spec, model, device)
     choice = unfused(spec.optimizer) if is_weightless(model) else spec.optimizer
     with located(spec, "optimizer"):
         built = optimizers.build(choice, model)
-    if not apart:
+    if judged:
         feasibility.judge_schedule(spec, built, total, steps_per_epoch)
     with located(spec, "scheduler"):
         schedule = Schedule(spec.scheduler, built, steps=total, steps_per_epoch=steps_per_epoch)
@@ -121,13 +146,14 @@ def _optimizer_and_schedule(
     return Stepper(built, parameters, loss_scaler(spec.precision, device), apart=apart), schedule
 
 
-def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement) -> int:
+def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement, rows: int) -> int:
+    """For steps of which this process computes so many rows at a time."""
     if place.device.type != "cpu":
         return 1
     with located(spec, "model"):
         inputs, _ = fetch(data.val, torch.arange(1))
         example = inputs.to("meta") if is_weightless(model) else place(inputs)
-        return threads_for(model, example, spec.dataset.batch_size)
+        return threads_for(model, example, rows)
 
 
 def _placed(data: Data, place: Placement) -> Data:

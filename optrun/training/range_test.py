@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from optrun.components.optimizers import NEEDS_CLOSURE
 from optrun.config.spec import Spec
@@ -19,6 +20,9 @@ from optrun.errors import Diverged, UsageError
 from optrun.training.batches import Batches
 from optrun.training.loop import train_step
 from optrun.training.state import State
+
+if TYPE_CHECKING:
+    from optrun.training.shares import Shares
 
 __all__ = ["Measured", "Suggestion", "range_test", "suggest"]
 
@@ -57,7 +61,7 @@ class Suggestion:
 
 
 def range_test(
-    state: State, batches: Batches, spec: Spec, *, low: float, high: float, steps: int
+    state: State, batches: Batches | Shares, spec: Spec, *, low: float, high: float, steps: int
 ) -> Iterator[Measured]:
     """Train a fresh `state` for up to `steps` steps with rates that rise geometrically from `low` to `high`.
 

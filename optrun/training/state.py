@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from optrun.training.randomness import Generators
 from optrun.training.recent import Recent
 from optrun.training.schedule import Schedule
 from optrun.training.stepping import Stepper
+
+if TYPE_CHECKING:
+    from optrun.training.parallel import Parallel
 
 __all__ = ["State"]
 
@@ -45,6 +48,8 @@ class State:
     total_steps: int
 
     generators: Generators = field(default_factory=Generators)
+    parallel: Parallel | None = None
+    """How several processes train the model together; None where one trains it alone."""
 
     step: int = 0
     """Optimizer steps taken."""
@@ -102,6 +107,17 @@ class State:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resume needs, as values `torch.load(weights_only=True)` reads."""
+        return self._whole(self._held())
+
+    def weights(self) -> dict[str, Any]:
+        """The model's part of it."""
+        return self._whole(self.model.state_dict())
+
+    def _whole(self, held: dict[str, Any]) -> dict[str, Any]:
+        """Of what several processes hold together, all of it."""
+        return held if self.parallel is None else self.parallel.whole(held)
+
+    def _held(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             **self.optimizer.state_dict(),
@@ -120,6 +136,8 @@ class State:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Put everything back. The schedulers exist already: loading the optimizer before building them would lose
         the initial learning rates."""
+        if self.parallel is not None:
+            saved = self.parallel.parted(saved, self.model)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(dict(saved))
         self.schedule.load_state_dict(saved["schedule"])
