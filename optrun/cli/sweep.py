@@ -26,11 +26,24 @@ def sweep(
         typer.Option(metavar="N", help="Every point with seeds 0 to N-1, or with those of a list: 0,3,7."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one model, same bits) or auto.")
+        str,
+        typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one, same bits), ray or auto."),
     ] = "auto",
     jobs: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, metavar="N", help="Trials at a time; by default one per core or CUDA device."),
+    ] = None,
+    address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster, or auto; without it one starts on this machine."),
+    ] = None,
+    cpus: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="On Ray, CPUs for a trial; by default one for each of its threads."),
+    ] = None,
+    gpus: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="On Ray, GPUs for a trial, 0.25 for four on one; by default 1 if it uses CUDA."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the trials; run nothing.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials again.")] = False,
@@ -64,7 +77,8 @@ def sweep(
     from optrun.cli.sweep_screen import follow_sweep
 
     with planned:
-        follow_sweep(planned, choose(planned, executor, jobs, imports or []), output)
+        chosen = choose(planned, executor, jobs, imports or [], address=address, cpus=cpus, gpus=gpus)
+        follow_sweep(planned, chosen, output)
 
 
 def _print_plan(sweep: Sweep, output: Output) -> None:
