@@ -93,6 +93,16 @@ def sweep_overhead(chosen: argparse.Namespace) -> Figures:
     return measured("sweep_overhead", chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience)
 
 
+def ray(chosen: argparse.Namespace) -> Figures:
+    from benchmarks.sweep_overhead import ON_RAY
+
+    return measured("sweep_overhead", chosen.trials, chosen.repeat, chosen.rival_python, chosen.patience, ON_RAY)
+
+
+def planner(chosen: argparse.Namespace) -> Figures:
+    return measured("planner", chosen.trials, chosen.workers, chosen.folder)
+
+
 def sweep_throughput(chosen: argparse.Namespace) -> Figures:
     return measured("sweep_throughput", chosen.repeat, chosen.patience)
 
@@ -176,11 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     profiling.add_argument("overrides", metavar="KEY=VALUE", nargs="*")
     profiling.add_argument("--seconds", type=float, default=20)
     whole = command(performance, "profile, logging, start, scaling, settings and peers; then quote. Takes an hour")
-    command(quote, "write the figures in this folder into README.md and docs/performance.md")
+    command(quote, "write the figures in this folder into README.md and docs/")
     command(config_results, "what every config in configs/ reaches, over seeds", seeds=10)
     sweeps = command(
         sweep_overhead, "a sweep of trivial trials, beside Optuna, Hydra and Ray Tune", trials=200, repeat=5
     )
+    tune = command(ray, "sweeps of trivial trials on Ray: optrun beside Ray Tune", trials=200, repeat=5)
+    planning = command(planner, "the driver of a sweep of 100,000 trials of recorded durations", workers=64)
+    planning.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    planning.add_argument("--folder", default="/dev/shm", help="for 40 KB a trial; default: /dev/shm")
     throughput = command(sweep_throughput, "16 digits runs: the pool of two beside inline", repeat=3)
     fusing = command(fused, "fused sweeps beside a pool of two bare loops", repeat=7)
     fusing.add_argument("--workloads", nargs="+", default=["digits", "moons", "transformer", "images"])
@@ -190,11 +204,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     comparing.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
     killing = command(resuming, "kill -9 and a new start, with optrun, Lightning and Accelerate", kills=25)
-    for made in (beside, whole, sweeps, comparing, killing):
+    for made in (beside, whole, sweeps, tune, comparing, killing):
         made.add_argument(
             "--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others"
         )
-    for made, seconds in ((beside, 600), (starting, 120), (sweeps, 300), (throughput, 60), (fusing, 300)):
+    for made, seconds in ((beside, 600), (starting, 120), (sweeps, 300), (tune, 120), (throughput, 60), (fusing, 300)):
         made.add_argument(
             "--patience", metavar="SECONDS", type=float, default=seconds, help="to wait for a busy machine"
         )

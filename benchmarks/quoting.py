@@ -10,13 +10,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fused_sweeps, logging_cost, peers, profile_step, scaling, settings, start
+from benchmarks import (
+    fused_sweeps,
+    logging_cost,
+    peers,
+    planner,
+    profile_step,
+    scaling,
+    settings,
+    start,
+    sweep_overhead,
+)
 from benchmarks.ratios import words
 
 __all__ = ["FIGURES", "PAGES", "figures", "quoted"]
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "fused.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "fused.md", ROOT / "docs" / "scale.md")
 SECTION = re.compile(r"(?<=<!-- figures: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 OTHERS = (("images", "a CNN"), ("transformer", "a transformer"))
 BEHIND = (
@@ -101,5 +111,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "logging": _table("logging", logging_cost.table),
     "settings": _table("settings", settings.table),
     "profile": _table("profile", profile_step.table),
+    "planner": _table("planner", planner.table),
+    "ray": _table("ray", sweep_overhead.table),
 }
 """What a page may have written into it."""

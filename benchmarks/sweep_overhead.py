@@ -25,7 +25,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from optrun.config.loading import load
 from optrun.training.preparation import load_data
 from optrun.training.randomness import epoch_order
 
-__all__ = ["CONFIG", "measure", "table", "write_data"]
+__all__ = ["CONFIG", "NAMES", "ON_RAY", "measure", "table", "write_data"]
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -58,6 +58,10 @@ FEW = 2
 """Trials of the sweep that is all start-up: one for each of two workers."""
 
 
+FOREACH = "optimizer.foreach=true"
+"""Changes no bit, and keeps optrun from training the trials as one."""
+
+
 @dataclass(frozen=True)
 class Tool:
     """One way to run the sweep; `module` is its program in benchmarks/rivals, None for optrun itself."""
@@ -73,6 +77,8 @@ TOOLS = (
     Tool("bare loop", 1, "bare"),
     Tool("optrun, inline", 1, None, ("--executor", "inline")),
     Tool("optrun, pool of 2", 2, None, ("--executor", "pool", "--jobs", "2")),
+    Tool("optrun, ray", 2, None, ("--executor", "ray", "--jobs", "2"), needs=("ray",)),
+    Tool("optrun, ray, each alone", 2, None, ("--executor", "ray", "--jobs", "2", FOREACH), needs=("ray",)),
     Tool("Optuna, in memory", 1, "optuna_memory", needs=("optuna",)),
     Tool("Optuna, journal", 1, "optuna_journal", needs=("optuna",)),
     Tool("Optuna, journal, 2 processes", 2, "optuna_journal", ("2",), needs=("optuna",)),
@@ -80,18 +86,25 @@ TOOLS = (
     Tool("Ray Tune", 2, "ray_tune", needs=("ray",)),
 )
 
+NAMES = tuple(tool.name for tool in TOOLS if not tool.name.startswith("optrun, ray"))
+ON_RAY = ("bare loop", "optrun, pool of 2", "optrun, ray", "optrun, ray, each alone", "Ray Tune")
 
-def measure(trials: int, repeat: int, rival_python: str, patience: float) -> dict[str, Any]:
-    """Every tool's figures, from `repeat` interleaved repetitions. Raises AssertionError where a trial's loss differs.
+
+def measure(
+    trials: int, repeat: int, rival_python: str, patience: float, names: Collection[str] = NAMES
+) -> dict[str, Any]:
+    """The figures of the tools called `names`, from `repeat` interleaved repetitions. Raises AssertionError where a
+    trial's loss differs.
 
     The other tools run in `rival_python`; those that it does not have are said so and left out.
     """
     packages = ["torch", *(package for tool in TOOLS for package in tool.needs)]
     versions, spare = installed(rival_python, packages), Patience(patience)
-    skipped = {tool.name: missing for tool in TOOLS if (missing := _missing(tool, versions))}
+    asked = [tool for tool in TOOLS if tool.name in names]
+    skipped = {tool.name: missing for tool in asked if (missing := _missing(tool, versions))}
     for name, missing in skipped.items():
         print(f"  {name}: not installed here ({missing} is missing in {rival_python}; --rival-python names another)")
-    tools = [tool for tool in TOOLS if tool.name not in skipped]
+    tools = [tool for tool in asked if tool.name not in skipped]
     few: dict[str, list[Times]] = {tool.name: [] for tool in tools}
     all_: dict[str, list[Times]] = {tool.name: [] for tool in tools}
     parent = Path("runs", "benchmarks").resolve()
@@ -121,7 +134,7 @@ def measure(trials: int, repeat: int, rival_python: str, patience: float) -> dic
     }
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(figures: Mapping[str, Any]) -> str:
     """The figures as a Markdown table: medians, with the range of the overhead over the repetitions."""
     trials, tools = figures["trials"], figures["tools"]
     ours = tools["optrun, pool of 2"]["wall_seconds"]["median"]

@@ -345,3 +345,13 @@ def test_too_few_are_no_group(tmp_path: Path) -> None:
     done = fused(tmp_path, write_sweep(tmp_path, grid={"optimizer.lr": [0.1, 0.2, 0.3]}))
     assert done.returncode == 0, done.stderr
     assert engines(tmp_path / "runs" / "s") == {"loop"}
+
+
+def test_what_a_group_has_paused_is_not_trained_on_when_the_group_is_given_up(tmp_path: Path) -> None:
+    """So small a model is faster alone, which turns out when its trials have come to their rung."""
+    sweep = {"grid": {"optimizer.lr": [0.01, 0.03, 0.1, 0.3]}, "prune": {"min_epochs": 1, "eta": 2}}
+    path = write_sweep(tmp_path, {**BASE, "epochs": 4}, **sweep)
+    for executor in (["inline"], ["auto", "--jobs", "2"]):
+        done = optrun(tmp_path, "sweep", path, "--runs-dir", executor[0], "--executor", *executor)
+        assert done.returncode == 0, done.stderr
+    assert metrics(tmp_path / "auto" / "s") == metrics(tmp_path / "inline" / "s")

@@ -860,15 +860,15 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "digits.yaml").write_text("seed: 0\n")
     git(tmp_path, "init", "-q")
-    assert environment._git(tmp_path) is None  # no commit yet
+    assert environment.git(tmp_path) is None  # no commit yet
     git(tmp_path, "add", "configs")
     git(tmp_path, "commit", "-qm", "first")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "untracked").write_text("")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    assert environment._git(tmp_path / "configs") == {"commit": commit, "dirty": False}
+    assert environment.git(tmp_path / "configs") == {"commit": commit, "dirty": False}
     (tmp_path / "configs" / "digits.yaml").write_text("seed: 11\n")
-    assert environment._git(tmp_path / "configs") == {"commit": commit, "dirty": True}
+    assert environment.git(tmp_path / "configs") == {"commit": commit, "dirty": True}
 
 
 @pytest.mark.parametrize("key", ["core.fsmonitor", "filter.evil.clean", "core.sshCommand", "hook"])
@@ -888,7 +888,7 @@ def test_a_strangers_repository_starts_no_program(tmp_path: Path, key: str) -> N
         (repository / ".git" / "hooks" / "post-index-change").symlink_to(program)
     else:
         git(repository, "config", key, str(program))
-    described = environment._git(repository)
+    described = environment.git(repository)
     assert described is not None
     assert described["dirty"] is (None if key.startswith("filter") else True)
     assert not ran.exists()

@@ -19,7 +19,10 @@ from cases import GOOD, Case
 
 from optrun.config.sweep import load_sweep
 
-HEAVY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "PIL", "plotext", "jsonschema"}
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "matplotlib", "pandas", "PIL", "plotext"} | {
+    "jsonschema",
+    "ray",
+}
 
 COMMANDS: dict[str, tuple[list[str], int]] = {
     "help": (["--help"], 0),
@@ -120,10 +123,11 @@ NEEDS: dict[str, tuple[list[str], set[str]]] = {
     "help": (["--help"], SCREEN | MARKUP),
     "list": (["list", "--runs-dir", "with-one"], SCREEN | CONFIG),
     "check with an error": (["check", "together.yaml"], SCREEN | CONFIG),
-    "compare": (["compare", "--runs-dir", "with-one"], SCREEN | CONFIG | {"numpy", "scipy"}),
+    "compare": (["compare", "--runs-dir", "with-one"], SCREEN | CONFIG | {"numpy", "scipy", "charset_normalizer"}),
     "train": (["train", "good.yaml", "steps=1"], SCREEN | MARKUP | CONFIG | TORCH),
 }
-"""Packages beyond Python's own that a command may import, those that the packages bring along included."""
+"""Packages beyond Python's own that a command may import, those that the packages bring along included.
+(numpy imports charset_normalizer, which comes with Ray, where it finds it.)"""
 
 
 @pytest.mark.parametrize("name", NEEDS)

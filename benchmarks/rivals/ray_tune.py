@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import ray  # type: ignore[import-not-found]
@@ -11,7 +12,7 @@ from benchmarks.rivals.trial import arguments, train, write_values
 
 if __name__ == "__main__":
     folder, rates = arguments()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     tuner = tune.Tuner(
         lambda config: tune.report({"loss": train(folder, config["lr"])}),
         param_space={"lr": tune.grid_search(rates)},
@@ -19,5 +20,6 @@ if __name__ == "__main__":
         run_config=tune.RunConfig(name="sweep", storage_path=str(Path(folder, "ray").resolve()), verbose=0),
     )
     results = tuner.fit()
-    write_values(folder, {result.config["lr"]: result.metrics["loss"] for result in results})
+    ended = [(result.config or {}, result.metrics or {}) for result in results]
+    write_values(folder, {config["lr"]: metrics["loss"] for config, metrics in ended})
     ray.shutdown()

@@ -27,11 +27,23 @@ def sweep(
     ] = None,
     executor: Annotated[
         str,
-        typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one model, same bits), slurm, auto."),
+        typer.Option(metavar="NAME", help="inline, pool, fused (alike trials as one, same bits), ray, slurm or auto."),
     ] = "auto",
     jobs: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, metavar="N", help="Trials at a time; by default one per core or CUDA device."),
+    ] = None,
+    address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="HOST:PORT", help="The Ray cluster, or auto; without it one starts on this machine."),
+    ] = None,
+    cpus: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="On Ray, CPUs for a trial; by default one for each of its threads."),
+    ] = None,
+    gpus: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="On Ray, GPUs for a trial, 0.25 for four on one; by default 1 if it uses CUDA."),
     ] = None,
     slurm: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -74,7 +86,8 @@ def sweep(
     from optrun.cli.sweep_screen import follow_sweep
 
     with planned:
-        follow_sweep(planned, choose(planned, executor, jobs, imports or [], slurm=of_jobs), output)
+        of_ray = {"address": address, "cpus": cpus, "gpus": gpus}
+        follow_sweep(planned, choose(planned, executor, jobs, imports or [], slurm=of_jobs, **of_ray), output)
 
 
 def _print_plan(sweep: Sweep, output: Output) -> None:

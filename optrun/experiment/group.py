@@ -131,7 +131,9 @@ class Group:
                 with files.together(self.directory):
                     said = [each for row, event in told for each in self._taken(stack, row, event)]
                     said += self._due(stack, probe, stop)
-                yield from said
+                yield from said  # also that members have left, before those that stay are given up
+                if stack.present and self.race and self._verdict is not None and self._verdict.speed < 1:
+                    raise CannotFuse(f"one after the other is {1 / self._verdict.speed:.1f} times as fast")
         except (CannotFuse, GeneratorExit):
             with files.together(self.directory), contextlib.suppress(RunError):
                 list(self._interrupted(stack))
@@ -180,8 +182,6 @@ class Group:
             for experiment in self.members.values():
                 experiment.describe(fused=self._verdict.described())
             yield self._verdict
-            if self.race and self._verdict.speed < 1:
-                raise CannotFuse(f"one after the other is {1 / self._verdict.speed:.1f} times as fast")
 
     def _interrupted(self, stack: Stack) -> Iterator[Said]:
         """All that are there are saved and leave."""

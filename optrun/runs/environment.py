@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "last_versions", "resumed", "surroundings", "versions"]
+__all__ = ["describe", "git", "last_versions", "resumed", "surroundings", "versions"]
 
 _GIT_TIMEOUT = 5.0
 """Seconds; a status takes milliseconds, but hours on a dead network drive."""
@@ -31,7 +31,7 @@ def surroundings(source: Path) -> dict[str, Any]:
         "hostname": platform.node(),
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
-        "git": _git(source),
+        "git": git(source),
     }
 
 
@@ -115,7 +115,7 @@ def _gpus(device: str) -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def _git(directory: Path) -> dict[str, Any] | None:
+def git(directory: Path) -> dict[str, Any] | None:
     """The commit checked out around `directory`, and whether tracked files differ from it (None: not looked).
 
     A repository's own configuration can name programs, which a status would start: the repository may be a

@@ -20,6 +20,9 @@ def sweep(
     seeds: int | Sequence[int] | None = None,
     executor: str = "auto",
     jobs: int | None = None,
+    address: str | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
     slurm: Mapping[str, Any] | None = None,
     runs_dir: str | Path = "runs",
     imports: Sequence[str | Path] = (),
@@ -29,8 +32,9 @@ def sweep(
     """Run what is missing or unfinished of a sweep, in `runs_dir/<its name>`, and return it.
 
     `config` is the file of a sweep or of a run; `grid` sets axes of its grid, {"optimizer.lr": [0.01, 0.1]}, and
-    `seeds` their seeds. `slurm` are the settings of jobs, {"timeout_min": 60}, for that executor.
-    `imports` are Python files that register components. The result's `ranking` has the points,
+    `seeds` their seeds. `imports` are Python files that register components. `address`, `cpus` and `gpus` are for
+    the executor `ray`: which cluster, and what a trial needs of it; `slurm` are the settings of jobs for `slurm`,
+    {"timeout_min": 60}. The result's `ranking` has the points,
     best first; its `trials` each have a `status` and a `run`. A failed trial raises nothing. Raises UsageError for
     arguments that cannot be, ConfigError before anything is trained, and Interrupted.
     """
@@ -43,7 +47,8 @@ def sweep(
     imported = [import_file(file) for file in imports]
     spec = load_sweep(config, overrides, axes=axes, seeds=None if seeds is None else _text("seeds", seeds))
     found = Sweep(spec, runs_dir, imported=imported, retry_failed=retry_failed, rerun_changed=rerun_changed)
-    with found, choose(found, executor, jobs, imports, slurm=slurm) as chosen:
+    of_ray = {"address": address, "cpus": cpus, "gpus": gpus}
+    with found, choose(found, executor, jobs, imports, slurm=slurm, **of_ray) as chosen:
         for _ in found.events(chosen):
             pass
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
 import traceback
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optrun.config import loading
+from optrun.config.spec import Spec
 from optrun.config.writing import to_yaml
 from optrun.errors import CheckpointError, ConfigError, Diverged, Interrupted, OptrunError, RunLocked, in_words
 from optrun.runs import files
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BETWEEN_REPORTS",
+    "PATIENCE",
     "begun",
     "failure",
     "fingerprint",
@@ -40,7 +43,7 @@ BETWEEN_REPORTS = 0.2
 """Seconds between two reports on training, and between two on evaluations: nobody reads faster, and for each report the
 driver takes a core from a worker."""
 
-_PATIENCE = 150.0
+PATIENCE = 150.0
 """Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end. Where a whole
 machine died, a file server gives up its locks after a lease, which for NFS is 90 s by default."""
 
@@ -107,7 +110,7 @@ def begun(task: Task, **how: Any) -> tuple[Experiment | None, list[str]]:
 
     `how` are settings of `Experiment.new` and `resumed`. Waits while another process still works on the run.
     """
-    until = time.monotonic() + _PATIENCE
+    until = time.monotonic() + PATIENCE
     while True:
         notes: list[str] = []
         try:
@@ -169,9 +172,9 @@ def _training(experiment: Experiment, until: int | None) -> Iterator[Progressed]
         for event in events:
             if event.row is not None:
                 values |= event.row
-                if time.monotonic() >= due[type(event)]:
-                    yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
-                    due[type(event)] = time.monotonic() + BETWEEN_REPORTS
+            if time.monotonic() >= due[type(event)]:
+                yield Progressed(state.step, state.total_steps, state.epoch, dict(values))
+                due[type(event)] = time.monotonic() + BETWEEN_REPORTS
             is_over = until is not None and until <= state.epoch and state.step < state.total_steps
             if is_over and isinstance(event, Evaluated):
                 return
@@ -204,6 +207,10 @@ class _Shared:
     def __init__(self) -> None:
         self._data: tuple[tuple[str, str], Data] | None = None
         self._around: tuple[str, dict[str, Any]] | None = None
+        self.moved: Mapping[str, str] = {}
+        """Where files and folders are that the configs name, on a machine that has them elsewhere."""
+        self.git: Mapping[str, Any] | None = None
+        """The repository around the configs, on a machine that does not have it."""
 
     def data(self, task: Task) -> Data:
         """The data set, split and standardised. Raises ConfigError."""
@@ -212,7 +219,7 @@ class _Shared:
         key = (task.sweep, repr(task.spec.dataset))
         if self._data is None or self._data[0] != key:
             self._data = None  # the memory first
-            self._data = (key, load_data(task.spec))
+            self._data = (key, load_data(self._with_files_here(task.spec)))
         return self._data[1]
 
     def around(self, task: Task) -> dict[str, Any]:
@@ -220,8 +227,17 @@ class _Shared:
         from optrun.runs.environment import surroundings
 
         if self._around is None or self._around[0] != task.sweep:
-            self._around = (task.sweep, surroundings(task.spec.folder))
+            around = surroundings(task.spec.folder)
+            self._around = (task.sweep, around | ({"git": self.git} if self.git else {}))
         return self._around[1]
+
+    def _with_files_here(self, spec: Spec) -> Spec:
+        """The spec with a dataset that is read from where its files are on this machine."""
+        if not self.moved:
+            return spec
+        given = spec.dataset.settings.items()
+        settings = {key: self.moved.get(value, value) if isinstance(value, str) else value for key, value in given}
+        return spec.model_copy(update={"dataset": dataclasses.replace(spec.dataset, settings=settings)})
 
 
 shared = _Shared()

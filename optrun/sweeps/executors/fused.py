@@ -34,6 +34,10 @@ class Fused:
         return self.pool.jobs
 
     @property
+    def neighbours(self) -> int:
+        return self.pool.neighbours
+
+    @property
     def stopped(self) -> int | None:
         return self.pool.stopped
 
@@ -51,7 +55,7 @@ class Fused:
         if work is not train_trial:
             yield from self.pool.run(work, tasks)
             return
-        groups, alone, reasons = grouped(tasks, self.jobs, self.race)
+        groups, alone, reasons = grouped(tasks, self.jobs, self.neighbours, self.race)
         for reason, number in reasons.items():
             yield tasks[0], Noted(f"{_trials(number)} alone: {reason}", is_warning=False)
         under_way = {id(group): _UnderWay(group) for group in groups}
@@ -65,7 +69,9 @@ class Fused:
             yield from self.pool.run(train_trial, [*alone, *(t for each in under_way.values() for t in each.alone)])
 
 
-def grouped(tasks: Sequence[Task], jobs: int, race: bool) -> tuple[list[GroupTask], list[Task], dict[str, int]]:
+def grouped(
+    tasks: Sequence[Task], jobs: int, neighbours: int, race: bool
+) -> tuple[list[GroupTask], list[Task], dict[str, int]]:
     """The groups, a part of each for every process; the trials that train alone; and why, with their numbers."""
     alike: dict[Any, list[Task]] = {}
     alone: list[Task] = []
@@ -84,7 +90,7 @@ def grouped(tasks: Sequence[Task], jobs: int, race: bool) -> tuple[list[GroupTas
             continue
         # Neighbours in a stack are updated together where their optimizers are alike; each part has some of all.
         ordered = sorted(members, key=lambda task: repr(task.spec.optimizer))
-        groups += [GroupTask(tuple(ordered[part::jobs]), jobs, race) for part in range(jobs)]
+        groups += [GroupTask(tuple(ordered[part::jobs]), neighbours, race) for part in range(jobs)]
     return groups, alone, reasons
 
 

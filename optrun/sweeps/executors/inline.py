@@ -25,7 +25,7 @@ class Inline:
     """
 
     def __init__(self) -> None:
-        self.jobs = 1
+        self.jobs = self.neighbours = 1
         self.stopped: int | None = None
 
     def __enter__(self) -> Self:

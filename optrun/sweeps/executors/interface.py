@@ -47,6 +47,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def neighbours(self) -> int:
+        """Of these, how many at most share a machine."""
+        ...
+
+    @property
     def stopped(self) -> int | None:
         """The signal that asked everything to stop. From then on `run` begins no task."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from optrun.errors import OptrunError, UsageError
 from optrun.signals import StopRequest
+from optrun.sweeps.executors.batch import Batch
 from optrun.sweeps.executors.cores import physical_cores
 from optrun.sweeps.executors.handle import Handle
 from optrun.sweeps.executors.interface import Lost
@@ -68,6 +69,11 @@ class Pool:
         self._template: Template | None = None
         self._error: OptrunError | None = None  # why no worker can be started any more
 
+    @property
+    def neighbours(self) -> int:
+        """All of them."""
+        return self.jobs
+
     def __enter__(self) -> Self:
         self._template = Template(self._preload)
         return self
@@ -92,7 +98,7 @@ class Pool:
         tenth of a second. Raises OptrunError if workers cannot start; ValueError for work that they could not find."""
         if getattr(work, "__module__", None) == "__main__":
             raise ValueError(f"{work} is not to be had in other processes; put it in a module and import it from there")
-        batch = _Batch(work, tasks)
+        batch = Batch(work, tasks)
         with StopRequest() as stop:
             try:
                 while self._goes_on(stop, batch):
@@ -112,7 +118,7 @@ class Pool:
     def _busy(self) -> list[Handle]:
         return [worker for worker in self._workers.values() if worker.task is not None]
 
-    def _goes_on(self, stop: StopRequest, batch: _Batch) -> bool:
+    def _goes_on(self, stop: StopRequest, batch: Batch) -> bool:
         """Whether there is something to wait for. Once a signal has come no task begins, and the wish is passed on."""
         if stop.signal is not None and self.stopped is None:
             self.stopped = stop.signal
@@ -122,7 +128,7 @@ class Pool:
             batch.waiting.clear()
         return self._error is None and bool(batch.waiting or self._busy())
 
-    def _hand_out(self, batch: _Batch) -> None:
+    def _hand_out(self, batch: Batch) -> None:
         """Give idle workers something to do, and start more of them if there is enough for them."""
         if self._error is not None:
             return
@@ -137,7 +143,7 @@ class Pool:
             for _ in range(min(len(batch.waiting) - starting, self.jobs - len(workers))):
                 self._start()
 
-    def _reports(self, batch: _Batch, worker: Handle, kind: str, content: Any) -> Iterator[tuple[Any, Any]]:
+    def _reports(self, batch: Batch, worker: Handle, kind: str, content: Any) -> Iterator[tuple[Any, Any]]:
         """What a message of a worker amounts to."""
         if kind == "failed" or (kind == "died" and worker.pid is None):
             self._error = self._error or OptrunError(f"a worker cannot start: {content}")
@@ -151,13 +157,9 @@ class Pool:
         if kind == "died" and not worker.begun:
             batch.waiting.appendleft(task)
         elif kind == "died" and self.stopped is None:
-            again = task not in batch.lost
-            batch.lost.add(task)
-            if again:
-                batch.waiting.append(task)
-            yield batch.tasks[task], Lost(content, again)
+            yield batch.tasks[task], batch.lose(task, content)
 
-    def _last_reports(self, batch: _Batch) -> Iterator[tuple[Any, Any]]:
+    def _last_reports(self, batch: Batch) -> Iterator[tuple[Any, Any]]:
         """Ask the workers that there are to save what they do, and hear them out, for no longer than the grace."""
         until = time.monotonic() + self._grace
         for worker in self._busy():
@@ -222,12 +224,3 @@ class Pool:
         if self._template is None:
             raise ValueError("a pool works only within its `with` block")
         return self._template
-
-
-class _Batch:
-    """The tasks of one `run`: which of them wait, and which have lost a worker before."""
-
-    def __init__(self, work: Callable[[Any], Iterator[Any]], tasks: Sequence[Any]) -> None:
-        self.work, self.tasks = work, tasks
-        self.waiting = deque(range(len(tasks)))
-        self.lost: set[int] = set()

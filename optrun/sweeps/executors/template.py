@@ -22,17 +22,9 @@ from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
 from optrun.errors import OptrunError
-from optrun.sweeps.executors.worker import work_off
+from optrun.sweeps.executors.worker import ENVIRONMENT, MALLOC, work_off
 
 __all__ = ["Template", "ending", "serve"]
-
-_ENVIRONMENT = dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "1")
-_ENVIRONMENT["OMP_WAIT_POLICY"] = "PASSIVE"
-"""One thread for each worker: they share the cores; and a process that has used two OpenMP threads cannot be forked."""
-
-_MALLOC = "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824"
-"""Tensors of up to 32 MiB in memory that a process keeps while it works on a task: asking the kernel for fresh pages in
-every step took a third of the time of a stack of runs. (Between tasks a worker gives back what it does not use.)"""
 
 
 class Template:
@@ -51,7 +43,7 @@ class Template:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, *options, "-c", f"{start}({theirs.fileno()}, {list(preload)!r})"],
-                env={"GLIBC_TUNABLES": _MALLOC, **os.environ, **_ENVIRONMENT},
+                env={"GLIBC_TUNABLES": MALLOC, **os.environ, **ENVIRONMENT},
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a driver prints may be JSON
                 pass_fds=[theirs.fileno()],
