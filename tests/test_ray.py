@@ -215,7 +215,7 @@ def listening(pids: set[int]) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--executor", "pool", "--cpus", "2"], "address, cpus and gpus are for the executor ray"),
+        (["--executor", "pool", "--cpus", "2"], "address, cpus and gpus are for --executor ray"),
         (["--executor", "ray", "--cpus", "0"], "a trial cannot need 0 CPUs and 0 GPUs"),
         (["--executor", "ray", "--address", "ray://there:10001"], "the driver of a sweep is part of the cluster"),
     ],

@@ -52,7 +52,7 @@ def choose(
 ) -> Executor:
     """The executor called `name` with `jobs` trials at a time. `imports` are the user's files, run in each process.
 
-    `address` is that of a Ray cluster, `cpus` and `gpus` what a trial needs of it; `slurm` are the settings of jobs (see
+    `address` is that of a Ray cluster, `cpus` and `gpus` what a trial needs of it; `slurm` are settings of jobs (see
     `Cluster`). Raises UsageError for an unknown name, for settings of another executor or a missing package, and for a
     pool that would not know components registered otherwise.
     """
