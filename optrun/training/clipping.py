@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
     """
     grad_norm = None
     if clip_norm is not None:
-        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients.each]
+        norms = _norms(gradients.each)
         grad_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
         if not math.isinf(clip_norm):
             factor = clip_norm / (grad_norm + 1e-6)
@@ -33,3 +34,10 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
         torch._foreach_clamp_min_(gradients.whole, -clip_value)
         torch._foreach_clamp_max_(gradients.whole, clip_value)
     return grad_norm
+
+
+def _norms(each: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The 2-norm of each: on a GPU by the call that `clip_grad_norm_` makes there, a kernel for many tensors."""
+    if each and each[0].is_cuda:
+        return torch._foreach_norm(each, 2.0)
+    return [torch.linalg.vector_norm(gradient) for gradient in each]
