@@ -24,7 +24,7 @@ from optrun.fused.loop import Told, fit
 from optrun.fused.member import Member
 from optrun.fused.probe import Probe
 from optrun.fused.stack import Stack
-from optrun.fused.standing import WARM
+from optrun.fused.standing import JUDGED, WARM
 from optrun.fused.tensor import CannotFuse
 from optrun.runs import files
 from optrun.signals import StopRequest
@@ -39,10 +39,6 @@ KEPT = 0.75
 
 SAVING = 0.05
 """The part of the time that may go into checkpoints of `checkpoint_every: auto`."""
-
-RACE = WARM + 12
-"""Steps of the stack after which it is judged."""
-
 
 @dataclass(frozen=True)
 class Left:
@@ -172,7 +168,7 @@ class Group:
         elif time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._saving / SAVING):
             self._save(stack)
         standing = stack.standing
-        if self._verdict is None and (standing.taken >= RACE or not stack.present):
+        if self._verdict is None and (standing.taken >= JUDGED or not stack.present):
             speed = probe.seconds_alone() / standing.fastest if standing.taken > WARM else math.nan
             self._verdict = Verdict(len(stack.members), speed, probe.error)
             for experiment in self.members.values():

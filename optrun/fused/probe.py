@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from optrun.fused.loop import Told
 from optrun.fused.member import Member
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import CannotFuse
+from optrun.training.clock import Clock
 from optrun.training.evaluation import SLICE
 from optrun.training.evaluation import evaluate as evaluate_alone
 from optrun.training.loop import fit as fit_alone
@@ -115,13 +115,15 @@ class _Alone:
     def seconds(self) -> float:
         """The fastest of some steps."""
         restore_generators(self.random)
-        times = []
+        times, clock = [], Clock(self.state.device)
         for _ in range(TIMED):
-            started, before = perf_counter(), self.state.step
+            started, before = clock.start(), self.state.step
             if next(self.events, None) is None:
                 break
+            clock.stop(started)
+            seconds = clock.seconds()
             if self.state.step > before:
-                times.append(perf_counter() - started)
+                times.append(seconds)
         return min(times, default=math.inf)
 
 
