@@ -316,7 +316,7 @@ def test_a_stack_that_rounds_otherwise_is_verified_beside_what_rounding_does(amo
             probe.verify(stack, fit(stack))
             assert 0 < probe.error < 1e-2
         else:
-            with pytest.raises(CannotFuse, match="differs from that of a run alone, by .*; rounding explains"):
+            with pytest.raises(CannotFuse, match=r"differs from that of a run alone, by .*; rounding explains"):
                 probe.verify(stack, fit(stack))
 
 

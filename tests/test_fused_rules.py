@@ -356,7 +356,9 @@ def test_cross_entropy_of_a_gpu_need_not_know_what_is_ignored(mean: bool) -> Non
     targets = torch.stack([(CLASSES + member) % 10 for member in range(MEMBERS)])
     targets[-1] = 3  # all of them
     found = whatever_is_ignored(scores, targets, 3, mean)
-    wanted = [F.cross_entropy(*one, ignore_index=3, reduction="mean" if mean else "sum") for one in zip(scores, targets)]
+    wanted = [
+        F.cross_entropy(*one, ignore_index=3, reduction="mean" if mean else "sum") for one in zip(scores, targets)
+    ]
     torch.testing.assert_close(found, torch.stack(wanted), equal_nan=True)
 
 

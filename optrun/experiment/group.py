@@ -40,6 +40,7 @@ KEPT = 0.75
 SAVING = 0.05
 """The part of the time that may go into checkpoints of `checkpoint_every: auto`."""
 
+
 @dataclass(frozen=True)
 class Left:
     """A run has left the group: completed, diverged, failed, interrupted, or paused at the epoch it was to reach."""
@@ -82,6 +83,11 @@ class Group:
     def add(self, experiment: Experiment) -> None:
         """A run that was made last of all, so that the generators stand where it starts."""
         experiment.engine = "fused"
+        first = next(iter(self.members), None)
+        if (
+            first is not None and experiment.state.device.type != "cpu"
+        ):  # their data are the same: one copy on the device
+            experiment.state.data, experiment.batches.part = first.state.data, first.batches.part
         member = Member(experiment.spec, experiment.state, experiment.batches, generator_states())
         self.members[member] = experiment
 

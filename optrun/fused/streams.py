@@ -35,9 +35,11 @@ def with_state(random: Mapping[str, Any], device: torch.device, state: Tensor) -
 
 
 class Streams:
-    """The streams of a stack's members, given as states of torch's generator of the `device` that they train on. Members
-    whose streams are in the same state (the same seed, the same number of steps) draw the same numbers, hence once for
-    all of them."""
+    """The streams of a stack's members, given as states of torch's generator of the `device` that they train on.
+
+    Members whose streams are in the same state (the same seed, the same number of steps) draw the same numbers, hence
+    once for all of them.
+    """
 
     def __init__(self, states: Sequence[Tensor], device: torch.device = CPU) -> None:
         self.device, self._own = device, default_generator(device)
@@ -111,8 +113,10 @@ class Streams:
 
     @contextlib.contextmanager
     def standing_in(self, generator: torch.Generator) -> Iterator[None]:
-        """Within the block torch's own generator draws for one of the streams: for functions that take no other. On a GPU
-        this costs nothing; its generators are two numbers on the CPU, a seed and how much was drawn."""
+        """Within the block torch's own generator draws for one of the streams: for functions that take no other.
+
+        On a GPU this costs nothing: its generators are two numbers on the CPU, a seed and how much was drawn.
+        """
         own = self._own.get_state()
         self._own.set_state(generator.get_state())
         try:

@@ -11,6 +11,7 @@ from torch import Tensor
 from optrun.components.data import Examples, Part
 from optrun.components.losses import loss_weight, summed, whole
 from optrun.components.parts import fetch
+from optrun.training.placing import streamed
 from optrun.training.precision import Placement
 
 if TYPE_CHECKING:
@@ -69,4 +70,4 @@ def slices(part: Part, place: Placement) -> Iterator[tuple[Tensor, Tensor]]:
             inputs, targets = part.inputs[start:stop], part.targets[start:stop]
         else:
             inputs, targets = fetch(part, torch.arange(start, stop))
-        yield place(inputs), place(targets)
+        yield streamed(inputs, place), streamed(targets, place)

@@ -15,7 +15,14 @@ import numpy
 import torch
 from torch import Tensor
 
-__all__ = ["Generators", "default_generator", "epoch_order", "generator_states", "restore_generators", "seed_everything"]
+__all__ = [
+    "Generators",
+    "default_generator",
+    "epoch_order",
+    "generator_states",
+    "restore_generators",
+    "seed_everything",
+]
 
 
 class Generators:
