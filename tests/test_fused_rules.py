@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 import optrun.fused.rules
 from optrun.fused import tensor as tensors
+from optrun.fused.agreement import fastest_way
 from optrun.fused.rules import elements
 from optrun.fused.rules.chances import NativeDropout
+from optrun.fused.rules.layers import convolutions
 from optrun.fused.rules.losses import summed_like_nll, whatever_is_ignored
 from optrun.fused.streams import Streams
 from optrun.fused.tensor import RULES, CannotFuse, leaf, physical, stacked
@@ -348,6 +350,21 @@ def test_dropout_of_a_gpu_is_drawn_by_its_own_kernel(shared: bool) -> None:
         assert all(torch.equal(result[member], expected) for result, expected in zip(found, wanted))
         assert torch.equal(stack.grad[member], x.grad)
         assert torch.equal(streams.state(member), torch.get_rng_state())
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("channels", [(3, 4, 1), (4, 6, 2)], ids=str)
+def test_convolutions_of_a_gpu_are_one_with_groups_or_many(channels: tuple[int, int, int], biased: bool) -> None:
+    """Which, is measured; both are the same but for rounding."""
+    inside, outside, groups = channels
+    x, bias = torch.randn(MEMBERS, 2, inside, 9, 9), torch.randn(MEMBERS, outside) if biased else None
+    weight = torch.randn(MEMBERS, outside, inside // groups, 3, 3)
+    ways = convolutions((2, [1, 1]), {"groups": groups})
+    one, many = (way(x, weight, bias) for way in ways)
+    assert len(one) == len(many) == 2 + biased
+    for each, other in zip(one, many):
+        torch.testing.assert_close(each, other)
+    assert fastest_way(("a test", groups, biased), ways, (x, weight, bias)) in ways
 
 
 @pytest.mark.parametrize("mean", [False, True])

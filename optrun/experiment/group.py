@@ -84,9 +84,8 @@ class Group:
         """A run that was made last of all, so that the generators stand where it starts."""
         experiment.engine = "fused"
         first = next(iter(self.members), None)
-        if (
-            first is not None and experiment.state.device.type != "cpu"
-        ):  # their data are the same: one copy on the device
+        if first is not None and experiment.state.device.type != "cpu":
+            # Their data are the same: one copy of them on the device.
             experiment.state.data, experiment.batches.part = first.state.data, first.batches.part
         member = Member(experiment.spec, experiment.state, experiment.batches, generator_states())
         self.members[member] = experiment

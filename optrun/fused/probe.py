@@ -89,7 +89,7 @@ class Probe:
     def _compare(
         self, wanted: Mapping[str, Any], found: Mapping[str, Any], shaken: Mapping[str, Any] | None, least: float = 0.0
     ) -> None:
-        """Raises CannotFuse where `found` is further from `wanted` than `shaken` lets expect (None: where it differs)."""
+        """Raises CannotFuse where `found` is further from `wanted` than what was `shaken` is; None allows nothing."""
         others, noisy = dict(leaves(found)), dict(leaves(shaken or {}))
         for path, value in leaves(wanted):
             error = 0.0 if path == ("time",) else difference(value, others.get(path))

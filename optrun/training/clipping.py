@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
     return grad_norm
 
 
-def _norms(each: Sequence[Tensor]) -> Sequence[Tensor]:
+def _norms(each: list[Tensor]) -> list[Tensor] | tuple[Tensor, ...]:
     """The 2-norm of each: on a GPU by the call that `clip_grad_norm_` makes there, a kernel for many tensors."""
     if each and each[0].is_cuda:
         return torch._foreach_norm(each, 2.0)
