@@ -112,6 +112,10 @@ def fused(chosen: argparse.Namespace) -> Figures:
     return {workload: measured("fused_sweeps", workload, *lengths) for workload in chosen.workloads}
 
 
+def fused_cuda(chosen: argparse.Namespace) -> Figures:
+    return measured("fused_cuda", chosen.workloads, chosen.sizes, chosen.steps, chosen.repeat, chosen.patience)
+
+
 def compare_runs(chosen: argparse.Namespace) -> Figures:
     return measured("compare_runs", chosen.runs, chosen.repeat, chosen.rival_python)
 
@@ -199,6 +203,11 @@ def _parser() -> argparse.ArgumentParser:
     fusing = command(fused, "fused sweeps beside a pool of two bare loops", repeat=7)
     fusing.add_argument("--workloads", nargs="+", default=["digits", "moons", "transformer", "images"])
     fusing.add_argument("--pool", action="store_true", help="measure optrun's own pool too")
+    on_gpu = command(
+        fused_cuda, "1 to 1,024 trials on a CUDA GPU, which it needs: fused, in turn, pool", steps=200, repeat=3
+    )
+    on_gpu.add_argument("--workloads", nargs="+", default=["digits", "images", "transformer"])
+    on_gpu.add_argument("--sizes", metavar="K", nargs="+", type=int, default=[1, 4, 16, 64, 256, 1024])
     comparing = command(
         compare_runs, "optrun compare of many runs, beside loading them with pandas, and MLflow's listing", repeat=5
     )
@@ -208,7 +217,15 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument(
             "--rival-python", metavar="PATH", default=sys.executable, help="the Python that has the others"
         )
-    for made, seconds in ((beside, 600), (starting, 120), (sweeps, 300), (tune, 120), (throughput, 60), (fusing, 300)):
+    for made, seconds in (
+        (beside, 600),
+        (starting, 120),
+        (sweeps, 300),
+        (tune, 120),
+        (throughput, 60),
+        (fusing, 300),
+        (on_gpu, 300),
+    ):
         made.add_argument(
             "--patience", metavar="SECONDS", type=float, default=seconds, help="to wait for a busy machine"
         )

@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 import optrun
 from benchmarks.quoting import PAGES, quoted
@@ -63,3 +64,17 @@ def test_the_calibration_is_quoted_in_the_readme() -> None:
     claims = figures["real"]["metrics"]["val/accuracy"]["false_claims"]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"{claims['2']:.1%} of studies of two groups and {claims['20']:.1%} of".replace("%", " %") in readme
+
+
+def test_a_gpu_s_figures_are_of_a_gpu(tmp_path: Path) -> None:
+    """Without one the command says so. The one-step error is of the stack: 0 where bits are promised."""
+    from benchmarks.__main__ import run
+    from benchmarks.fused_cuda import one_step_error, sweep
+    from optrun.config.sweep import load_sweep
+
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="needs a CUDA GPU, and torch finds none here; nothing was measured"):
+            run(["fused-cuda"])
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(sweep("digits", 5, 1, "cpu")), encoding="utf-8")
+    assert one_step_error([spec for point in load_sweep(file).points for spec in point.trials]) == 0

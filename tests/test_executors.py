@@ -210,8 +210,8 @@ def test_workers_share_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     with pool(None, preload=["torch"]) as executor:
+        assert executor.jobs == 3  # known before the first task is handed out
         heard = reports(executor, tasks.meets_others, [(tmp_path / "first", 3)] * 3)
-        assert executor.jobs == 3
         assert sorted(device for _, device in heard) == ["4", "6", "7"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pool(5, preload=["torch"]) as executor:

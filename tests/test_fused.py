@@ -18,8 +18,11 @@ from test_truth import SCHEDULERS
 
 from optrun.components import registry
 from optrun.fused.grouping import ALONE, TOGETHER
+from optrun.fused.loop import fit
+from optrun.fused.probe import Probe
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import CannotFuse
+from optrun.training.numerics import numerics
 from optrun.training.preparation import load_data
 from optrun.training.state import State
 
@@ -292,3 +295,34 @@ def test_what_differs_is_found() -> None:
     runs = specs(MLP, FEW[:2])
     data = load_data(runs[0])
     assert alone(runs[0], data)[0] != as_one(runs, data)[1][0]
+
+
+NOISY: Config = {**MLP, "model": {"name": "mlp", "hidden": [33, 16], "batch_norm": True}}
+"""Its biases have gradients of rounding alone, of which Adam makes whole steps."""
+
+
+@pytest.mark.parametrize("amount", [1e-7, 1e-3])
+def test_a_stack_that_rounds_otherwise_is_verified_beside_what_rounding_does(amount: float) -> None:
+    """As on a GPU: what differs by rounding is one, what differs by more is none."""
+    runs = specs(NOISY, [{"optimizer": {"name": "Adam", "lr": lr}} for lr in (0.01, 0.003)])
+    members = members_of(runs, load_data(runs[0]))
+    with numerics(threads=1, deterministic=True):
+        probe, stack = Probe(members, exactly=False), Stack(members)
+        for bundle in stack.bundles:
+            bundle.weights.mul_(1 + amount)
+        if amount < 1e-6:
+            probe.verify(stack, fit(stack))
+            assert 0 < probe.error < 1e-2
+        else:
+            with pytest.raises(CannotFuse, match=r"differs from that of a run alone, by .*; rounding explains"):
+                probe.verify(stack, fit(stack))
+
+
+def test_a_stack_that_rounds_otherwise_is_none_where_bits_are_promised() -> None:
+    runs = specs(NOISY, [{"optimizer": {"name": "Adam", "lr": lr}} for lr in (0.01, 0.003)])
+    members = members_of(runs, load_data(runs[0]))
+    with numerics(threads=1, deterministic=True):
+        probe, stack = Probe(members), Stack(members)
+        stack.bundles[0].weights.mul_(1 + 1e-7)
+        with pytest.raises(CannotFuse, match="differs from that of a run alone"):
+            probe.verify(stack, fit(stack))

@@ -14,8 +14,11 @@ from torch.nn import functional as F
 
 import optrun.fused.rules
 from optrun.fused import tensor as tensors
+from optrun.fused.agreement import fastest_way
 from optrun.fused.rules import elements
-from optrun.fused.rules.losses import summed_like_nll
+from optrun.fused.rules.chances import NativeDropout
+from optrun.fused.rules.layers import convolutions
+from optrun.fused.rules.losses import summed_like_nll, whatever_is_ignored
 from optrun.fused.streams import Streams
 from optrun.fused.tensor import RULES, CannotFuse, leaf, physical, stacked
 
@@ -326,6 +329,54 @@ def test_members_draw_from_their_own_streams(name: str, shared: bool) -> None:
         wanted = [each for _ in range(2) for each in results(example.function(inputs[0][member].clone()))]
         assert all(torch.equal(result[member], expected) for result, expected in zip(found, wanted, strict=True))
         assert torch.equal(streams.state(member), torch.get_rng_state())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_dropout_of_a_gpu_is_drawn_by_its_own_kernel(shared: bool) -> None:
+    """Here by the one that a CPU has under that name."""
+    inputs = torch.randn(MEMBERS, 6, 7)
+    states = [torch.Generator().manual_seed(0 if shared else seed).get_state() for seed in range(MEMBERS)]
+    streams, own = Streams(states), torch.get_rng_state()
+    stack = inputs.clone().requires_grad_()
+    with streams.drawn_from():
+        found = [NativeDropout.apply(stack, p) for p in (0.1, 0.3)]
+    (found[0] + found[1]).backward(inputs)
+    assert torch.equal(torch.get_rng_state(), own)
+    for member, state in enumerate(states):
+        torch.set_rng_state(state)
+        x = inputs[member].clone().requires_grad_()
+        wanted = [torch.native_dropout(x, p, True)[0] for p in (0.1, 0.3)]
+        (wanted[0] + wanted[1]).backward(inputs[member])
+        assert all(torch.equal(result[member], expected) for result, expected in zip(found, wanted))
+        assert torch.equal(stack.grad[member], x.grad)
+        assert torch.equal(streams.state(member), torch.get_rng_state())
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("channels", [(3, 4, 1), (4, 6, 2)], ids=str)
+def test_convolutions_of_a_gpu_are_one_with_groups_or_many(channels: tuple[int, int, int], biased: bool) -> None:
+    """Which, is measured; both are the same but for rounding."""
+    inside, outside, groups = channels
+    x, bias = torch.randn(MEMBERS, 2, inside, 9, 9), torch.randn(MEMBERS, outside) if biased else None
+    weight = torch.randn(MEMBERS, outside, inside // groups, 3, 3)
+    ways = convolutions((2, [1, 1]), {"groups": groups})
+    one, many = (way(x, weight, bias) for way in ways)
+    assert len(one) == len(many) == 2 + biased
+    for each, other in zip(one, many):
+        torch.testing.assert_close(each, other)
+    assert fastest_way(("a test", groups, biased), ways, (x, weight, bias)) in ways
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_cross_entropy_of_a_gpu_need_not_know_what_is_ignored(mean: bool) -> None:
+    scores = torch.randn(MEMBERS, 70, 10, dtype=torch.float64)
+    targets = torch.stack([(CLASSES + member) % 10 for member in range(MEMBERS)])
+    targets[-1] = 3  # all of them
+    found = whatever_is_ignored(scores, targets, 3, mean)
+    wanted = [
+        F.cross_entropy(*one, ignore_index=3, reduction="mean" if mean else "sum") for one in zip(scores, targets)
+    ]
+    torch.testing.assert_close(found, torch.stack(wanted), equal_nan=True)
 
 
 def called(function: Any) -> str:

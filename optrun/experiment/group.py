@@ -24,7 +24,7 @@ from optrun.fused.loop import Told, fit
 from optrun.fused.member import Member
 from optrun.fused.probe import Probe
 from optrun.fused.stack import Stack
-from optrun.fused.standing import WARM
+from optrun.fused.standing import JUDGED, WARM
 from optrun.fused.tensor import CannotFuse
 from optrun.runs import files
 from optrun.signals import StopRequest
@@ -40,9 +40,6 @@ KEPT = 0.75
 
 SAVING = 0.05
 """The part of the time that may go into checkpoints of `checkpoint_every: auto`."""
-
-RACE = WARM + 12
-"""Steps of the stack after which it is judged."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +85,10 @@ class Group:
         """A run that was made last of all, so that the generators stand where it starts."""
         experiment.engine = "fused"
         assert isinstance(experiment.batches, Batches)  # of one process
+        first = next(iter(self.members), None)
+        if first is not None and experiment.state.device.type != "cpu":
+            # Their data are the same: one copy of them on the device.
+            experiment.state.data, experiment.batches.part = first.state.data, first.batches.part
         member = Member(experiment.spec, experiment.state, experiment.batches, generator_states())
         self.members[member] = experiment
 
@@ -176,7 +177,7 @@ class Group:
         elif time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, self._saving / SAVING):
             self._save(stack)
         standing = stack.standing
-        if self._verdict is None and (standing.taken >= RACE or not stack.present):
+        if self._verdict is None and (standing.taken >= JUDGED or not stack.present):
             speed = probe.seconds_alone() / standing.fastest if standing.taken > WARM else math.nan
             self._verdict = Verdict(len(stack.members), speed, probe.error)
             for experiment in self.members.values():

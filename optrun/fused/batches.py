@@ -10,6 +10,7 @@ from torch import Tensor
 from optrun.components.data import Examples
 from optrun.fused.tensor import Stacked, stacked
 from optrun.training.batches import Batches
+from optrun.training.placing import gathered
 from optrun.training.precision import sent
 from optrun.training.randomness import epoch_order
 
@@ -32,14 +33,16 @@ def served(batches: Sequence[Batches], epochs: Sequence[int], step: int) -> Iter
         order = sent(torch.stack(each), first.part.inputs.device)
         for start in range(step * first.rows_per_step, len(first.part), first.rows_per_step):
             rows = order[:, start : start + first.rows_per_step]
-            inputs, targets = (_fetched(whole, rows, len(batches)) for whole in (first.part.inputs, first.part.targets))
+            inputs, targets = (
+                _fetched(whole, rows, first, len(batches)) for whole in (first.part.inputs, first.part.targets)
+            )
             yield _micro_batches(first, inputs, targets)
         epochs, step = [epoch + 1 for epoch in epochs], 0
 
 
-def _fetched(whole: Tensor, rows: Tensor, count: int) -> Tensor:
+def _fetched(whole: Tensor, rows: Tensor, like: Batches, count: int) -> Tensor:
     """The examples at `rows` ([K, B], or [1, B] for all members), as [K, B, …]."""
-    found = whole.index_select(0, rows.reshape(-1)).view(*rows.shape, *whole.shape[1:])
+    found = gathered(whole, rows.reshape(-1), like.place).view(*rows.shape, *whole.shape[1:])
     return found if len(rows) == count else found.expand(count, *found.shape[1:])
 
 

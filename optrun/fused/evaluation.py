@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from optrun.components.data import Part
-from optrun.components.losses import loss_weight, summed, whole
+from optrun.components.losses import summed, whole
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import physical, stacked
-from optrun.training.evaluation import slices
+from optrun.training.evaluation import fetched, slices, weights_of
 
 __all__ = ["evaluate"]
 
@@ -23,15 +23,15 @@ def evaluate(stack: Stack, rows: list[int], part: Part, split: str) -> list[dict
     state = stack.members[0].state
     criterion = summed(state.criterion)
     stack.model.eval()
-    sums: list[list[float]] = []
-    weights, every_output, every_target = [], [], []
+    every_sum, every_wanted, every_output, every_target = [], [], [], []
     for inputs, targets in slices(part, state.place):
         wanted = state.loss_targets(targets)
         outputs = stack.model(_for_all(inputs, len(stack.members)))
-        sums.append(physical(criterion(outputs, _for_all(wanted, len(stack.members)))).tolist())
-        weights.append(loss_weight(state.criterion, wanted))
+        every_sum.append(physical(criterion(outputs, _for_all(wanted, len(stack.members)))))
+        every_wanted.append(wanted)
         every_output.append(physical(outputs))
         every_target.append(targets)
+    sums, weights = fetched(every_sum), weights_of(state, every_wanted)
     values = [{f"{split}/loss": whole(state.criterion, [each[row] for each in sums], weights)} for row in rows]
     if state.metrics:
         targets = torch.cat(every_target)

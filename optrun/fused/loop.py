@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from time import perf_counter
 
 from torch import Tensor
 
@@ -43,12 +42,12 @@ def fit(stack: Stack) -> Iterator[Told]:
     telling = _Telling(stack)
     yield from _after(stack, list(stack.present))
     while stack.present:
-        started = perf_counter()
+        started = standing.clock.start()
         told: Told = list(train_step(stack, next(upcoming)))
         due = telling.rows()
         if due:
             standing.gather()
-        standing.took(perf_counter() - started, len(stack.present) or 1)
+        standing.took(started, len(stack.present) or 1)
         for row in standing.lost.keys() & stack.present.keys():
             standing.settle(row)
             stack.leave(row)

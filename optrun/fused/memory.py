@@ -21,6 +21,9 @@ __all__ = ["MOST", "SHARE", "available", "member_bytes", "members_that_fit"]
 LEAST, MOST = 16, 128
 """Members of a stack, where there are so many: fewer pay too much for each call, and more gain nothing."""
 
+MOST_ON_A_GPU = 1024
+"""Members there, where a call takes about as long for many small models as for a few."""
+
 CACHED = 8 * 2**20
 """Bytes that a stack's lasting numbers should not exceed, so that every step finds them in a processor's last cache."""
 
@@ -73,7 +76,7 @@ def members_that_fit(state: State, batch_size: int, processes: int) -> int:
     """How many members like this one can be a stack in each of so many processes; at least one."""
     room = SHARE * available(state.device) / processes
     fit, near = int(room / member_bytes(state, batch_size)), CACHED // _lasting(state)
-    return max(1, min(MOST, fit, max(LEAST, near) if state.device.type == "cpu" else MOST))
+    return max(1, min(fit, MOST_ON_A_GPU if state.device.type == "cuda" else min(MOST, max(LEAST, near))))
 
 
 def _weights(state: State) -> int:

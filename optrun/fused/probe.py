@@ -2,26 +2,25 @@
 
 A few members take the stack's first steps once more, each alone, by the loop that `optrun train` has, and an
 evaluation. On a CPU everything that a checkpoint would hold must be the same, bit for bit; on other devices it must be
-near.
+as near as rounding allows (`differences`).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from time import perf_counter
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from optrun.components.data import Examples, Part
+from optrun.fused.differences import allowed, difference, leaves, relative_error, shake, unit
 from optrun.fused.evaluation import evaluate
 from optrun.fused.loop import Told
 from optrun.fused.member import Member
 from optrun.fused.stack import Stack
 from optrun.fused.tensor import CannotFuse
+from optrun.training.clock import Clock
 from optrun.training.evaluation import SLICE
 from optrun.training.evaluation import evaluate as evaluate_alone
 from optrun.training.loop import fit as fit_alone
@@ -36,22 +35,26 @@ STEPS = 3
 MEMBERS = 4
 """Members that are compared: of each optimizer the first, as far as there are so many."""
 
-TOLERANCE = 1e-3
-"""The difference that is accepted where bits differ anyway, relative to the largest number of a tensor."""
+METRICS = 0.01
+"""The difference of an evaluation that is accepted where bits differ anyway: a metric may count an example differently.
+"""
 
 TIMED = 6
 """Steps that are timed, of which the fastest counts."""
 
 
 class Probe:
-    """The members of a stack to be, as they stand before its first step."""
+    """The members of a stack to be, as they stand before its first step. By default they must agree `exactly` on a CPU
+    and nowhere else."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], *, exactly: bool | None = None) -> None:
         self.rows = _chosen(members)
         self.alone = [_Alone(members[row]) for row in self.rows]
-        on_cpu = all(alone.state.device.type == "cpu" for alone in self.alone)
-        self.tolerance, self.error = 0.0 if on_cpu else TOLERANCE, 0.0
-        """The largest relative difference found; 0 where bits are the same."""
+        if exactly is None:
+            exactly = members[0].state.device.type == "cpu"
+        self.shaken = [] if exactly else [_Alone(members[row], shaken=True) for row in self.rows]
+        self.error = 0.0
+        """0 where bits are the same; else the relative error of a member's weights."""
 
     def verify(self, stack: Stack, training: Iterator[Told]) -> list[Told]:
         """Take the first steps of `training`, by `fit`, and compare; returns what was told meanwhile. Raises CannotFuse
@@ -63,37 +66,54 @@ class Probe:
                 break
         stack.standing.gather()
         left = stack.present.keys() - stack.standing.lost.keys()
-        present = {row: alone for row, alone in zip(self.rows, self.alone) if row in left}
-        for row, alone in present.items():
-            stack.standing.settle(row)
-            state = stack.members[row].state
-            self._compare(alone.after(state.step), state.state_dict())
+        present = [number for number, row in enumerate(self.rows) if row in left]
+        for number in present:
+            state = stack.members[self.rows[number]].state
+            stack.standing.settle(self.rows[number])
+            wanted, found = self.alone[number].after(state.step), state.state_dict()
+            self._compare(wanted, found, self.shaken[number].after(state.step) if self.shaken else None)
+            if self.error:
+                self.error = max(self.error, relative_error(wanted["model"], found["model"]))
         part = _beginning(stack.members[0].state.data.val)
-        for alone, values in zip(present.values(), evaluate(stack, list(present), part, "val")):
-            self._compare(alone.evaluated(part), values)
+        rows = [self.rows[number] for number in present]
+        for number, values in zip(present, evaluate(stack, rows, part, "val")):
+            wanted = self.alone[number].evaluated(part)
+            self._compare(wanted, values, self.shaken[number].evaluated(part) if self.shaken else None, METRICS)
+        self.shaken = []  # the memory
         return held
 
     def seconds_alone(self) -> float:
         """What a step of a member takes alone, on average over those that were chosen."""
         return sum(alone.seconds() for alone in self.alone) / len(self.alone)
 
-    def _compare(self, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        leaves = dict(_leaves(found))
-        for path, value in _leaves(wanted):
-            error = 0.0 if path == ("time",) else _difference(value, leaves.get(path))
-            if error > self.tolerance:
+    def _compare(
+        self, wanted: Mapping[str, Any], found: Mapping[str, Any], shaken: Mapping[str, Any] | None, least: float = 0.0
+    ) -> None:
+        """Raises CannotFuse where `found` is further from `wanted` than what was `shaken` is; None allows nothing."""
+        others, noisy = dict(leaves(found)), dict(leaves(shaken or {}))
+        for path, value in leaves(wanted):
+            error = 0.0 if path == ("time",) else difference(value, others.get(path))
+            if error == 0.0:
+                continue
+            most = 0.0
+            if shaken is not None:
+                most = max(least, allowed(difference(value, noisy.get(path)), self.shaken[0].unit))
+            if not error <= most:
                 where = ".".join(map(str, path))
-                raise CannotFuse(f"{where} differs from that of a run alone, by {error:.1e}")
-            self.error = max(self.error, error)
+                beside = f"; rounding explains {most:.1e}" if most else ""
+                raise CannotFuse(f"{where} differs from that of a run alone, by {error:.1e}{beside}")
+            self.error = self.error or sys.float_info.epsilon
 
 
 class _Alone:
-    """A member that trains as `optrun train` would."""
+    """A member that trains as `optrun train` would; or nearly so, from weights that were `shaken`."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, *, shaken: bool = False) -> None:
         spec, self.state, batches = prepare_run(member.spec, member.state.data)
         self.state.load_state_dict({**member.state.state_dict(), "random": member.random})
-        self.random = member.random
+        self.random, self.unit = member.random, unit(self.state)
+        if shaken:
+            shake(self.state.model, self.unit)
         self.events = fit_alone(self.state, batches, spec)
 
     def after(self, step: int) -> dict[str, Any]:
@@ -115,13 +135,15 @@ class _Alone:
     def seconds(self) -> float:
         """The fastest of some steps."""
         restore_generators(self.random)
-        times = []
+        times, clock = [], Clock(self.state.device)
         for _ in range(TIMED):
-            started, before = perf_counter(), self.state.step
+            started, before = clock.start(), self.state.step
             if next(self.events, None) is None:
                 break
+            clock.stop(started)
+            seconds = clock.seconds()
             if self.state.step > before:
-                times.append(perf_counter() - started)
+                times.append(seconds)
         return min(times, default=math.inf)
 
 
@@ -138,30 +160,3 @@ def _beginning(part: Part) -> Part:
     """What is evaluated at once."""
     assert isinstance(part, Examples)
     return Examples(part.inputs[:SLICE], part.targets[:SLICE])
-
-
-def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, (*path, key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*path, index))
-    else:
-        yield path, value
-
-
-def _difference(wanted: Any, found: Any) -> float:
-    """0 for equal values (a NaN equals a NaN), infinity for values that cannot be compared."""
-    if isinstance(wanted, Tensor) and isinstance(found, Tensor) and wanted.shape == found.shape:
-        if torch.equal(wanted, found):
-            return 0.0
-        one, other = wanted.double(), found.double()
-        scale = one.abs().max().item() or 1.0
-        return (
-            float((one - other).abs().nan_to_num(0.0 if one.isnan().equal(other.isnan()) else math.inf).max()) / scale
-        )
-    if wanted == found or repr(wanted) == repr(found):
-        return 0.0
-    both = isinstance(wanted, float) and isinstance(found, float)
-    return abs(wanted - found) / (abs(wanted) or 1.0) if both else math.inf

@@ -20,7 +20,7 @@ from optrun.fused.clipping import Bounds
 from optrun.fused.member import Member
 from optrun.fused.optimizers import FUSED, Run, branches, run_of
 from optrun.fused.standing import Standing
-from optrun.fused.streams import Streams
+from optrun.fused.streams import Streams, state_of, with_state
 from optrun.fused.tensor import CannotFuse, Stacked, leaf, physical, stacked
 from optrun.training.packing import Packing
 from optrun.training.randomness import Generators
@@ -60,7 +60,8 @@ class Stack:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = list(members)
-        self.streams = Streams([member.random["torch"] for member in self.members])
+        device = self.members[0].state.device
+        self.streams = Streams([state_of(member.random, device) for member in self.members], device)
         self.model = copy.deepcopy(self.members[0].state.model)
         self.bundles = [self._bundle(names) for names in _together([member.state for member in self.members])]
         self.leaves: dict[str, Stacked] = {}
@@ -229,13 +230,13 @@ class Stack:
 
 
 class _Stream(Generators):
-    """A member's generators: those of Python and numpy as they were, torch's where its stream stands."""
+    """A member's generators: those as they were, but torch's where its stream stands."""
 
     def __init__(self, before: Mapping[str, Any], streams: Streams, row: int) -> None:
         self.before, self.streams, self.row = before, streams, row
 
     def state_dict(self) -> dict[str, Any]:
-        return {**self.before, "torch": self.streams.state(self.row)}
+        return with_state(self.before, self.streams.device, self.streams.state(self.row))
 
 
 class _Row(Stepper):

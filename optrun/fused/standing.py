@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from optrun.errors import Diverged
 from optrun.fused.member import Member
+from optrun.training.clock import Clock
 from optrun.training.recent import Rates
 
-__all__ = ["WARM", "Standing"]
+__all__ = ["JUDGED", "WARM", "Standing"]
 
 WARM = 4
 """Steps after which a stack is as fast as it will be."""
+
+
+JUDGED = WARM + 12
+"""Steps that are timed one by one. Afterwards nobody waits for a device only to know how long a step took."""
 
 
 class Standing:
@@ -30,6 +36,7 @@ class Standing:
         first = self.members[0].state
         self.batch, self.steps_per_epoch = first.batch, first.steps_per_epoch
         self.taken, self.samples, self.time = 0, 0, 0.0
+        self.clock, self._sharing = Clock(first.device), 1
         self.fastest = math.inf
         """Seconds of the fastest step, for each member; without the first few, which try out which kernels to use."""
         self._losses: list[Tensor] = []
@@ -57,12 +64,20 @@ class Standing:
         self.samples += samples
         self.batch = (self.batch + 1) % self.steps_per_epoch
 
-    def took(self, seconds: float, members: int) -> None:
-        """The step just taken took so many seconds, of which so many members have each their share."""
-        share = seconds / members
+    def took(self, started: Any, members: int) -> None:
+        """The step just taken began when the `clock` said so; so many members have each their share of its time."""
+        self.clock.stop(started)
+        self._sharing = members
+        if self.taken <= JUDGED or self._checks_every_loss:
+            share = self._timed()
+            if self.taken > WARM:
+                self.fastest = min(self.fastest, share)
+
+    def _timed(self) -> float:
+        """A member's share of the seconds since this was asked last, which are counted now."""
+        share = self.clock.seconds() / self._sharing
         self.time += share
-        if self.taken > WARM:
-            self.fastest = min(self.fastest, share)
+        return share
 
     @property
     def to_come(self) -> float:
@@ -112,6 +127,7 @@ class Standing:
 
     def settle(self, row: int) -> None:
         """The member's state as of its latest step, whose values have been gathered."""
+        self._timed()
         member = self.members[row]
         state, recent = member.state, member.state.recent
         step, samples, time, clipped = self._before[row]

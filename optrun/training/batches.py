@@ -16,6 +16,7 @@ from optrun.components.data import Examples, Part
 from optrun.components.parts import fetch
 from optrun.components.transforms import Augment
 from optrun.training.packing import is_aligned
+from optrun.training.placing import gathered
 from optrun.training.precision import Placement, sent
 from optrun.training.randomness import epoch_order
 
@@ -90,8 +91,7 @@ class Batches:
         steps = max(1, GATHERED_BYTES // (row * self.rows_per_step)) if self._cuts_are_aligned(part) else 1
         for _, first, order in self.orders(epoch, step):
             for rows in sent(order[first:], part.inputs.device).split(steps * self.rows_per_step):
-                inputs = self.place(part.inputs.index_select(0, rows))
-                targets = self.place(part.targets.index_select(0, rows))
+                inputs, targets = (gathered(whole, rows, self.place) for whole in (part.inputs, part.targets))
                 for x, y in zip(inputs.split(self.rows_per_step), targets.split(self.rows_per_step)):
                     yield self._micro_batches(x, y)
 

@@ -22,7 +22,7 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
     """
     grad_norm = None
     if clip_norm is not None:
-        norms = [torch.linalg.vector_norm(gradient) for gradient in gradients.each]
+        norms = _norms(gradients.each)
         grad_norm = torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.tensor(0.0)
         if hasattr(grad_norm, "full_tensor"):  # of gradients that several processes hold together
             grad_norm = grad_norm.full_tensor()
@@ -35,3 +35,10 @@ def clip_gradients(gradients: Gradients, clip_norm: float | None, clip_value: fl
         torch._foreach_clamp_min_(gradients.whole, -clip_value)
         torch._foreach_clamp_max_(gradients.whole, clip_value)
     return grad_norm
+
+
+def _norms(each: list[Tensor]) -> list[Tensor] | tuple[Tensor, ...]:
+    """The 2-norm of each: on a GPU by the call that `clip_grad_norm_` makes there, a kernel for many tensors."""
+    if each and each[0].is_cuda:
+        return torch._foreach_norm(each, 2.0)
+    return [torch.linalg.vector_norm(gradient) for gradient in each]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from optrun.components import losses, optimizers
-from optrun.components.data import Data, Examples, prepare
+from optrun.components.data import Data, prepare
 from optrun.components.parts import fetch
 from optrun.components.registry import datasets, metrics, models
 from optrun.config.spec import Spec
@@ -18,6 +17,7 @@ from optrun.training.batches import Batches
 from optrun.training.compiler import compile_model, without_compiler
 from optrun.training.locating import located
 from optrun.training.numerics import numerics, resolve_device, threads_for
+from optrun.training.placing import placed, room
 from optrun.training.precision import Placement, autocast, dtype_of, loss_scaler
 from optrun.training.progress import Progress
 from optrun.training.randomness import seed_everything
@@ -84,7 +84,7 @@ def prepare_run(
             if not apart:
                 feasibility.judge_loss(spec, data, criterion, device, dtype)
         place = Placement(device, dtype, memory_format)
-        ready = _placed(data, place)
+        ready = placed(data, place, room(device))
         batches: Batches | Shares = _batches(spec, ready, criterion, place)
         if spec.threads == "auto":
             rows = -(-spec.dataset.batch_size // (ranks.size if ranks else 1))
@@ -154,17 +154,6 @@ def _threads(spec: Spec, model: torch.nn.Module, data: Data, place: Placement, r
         inputs, _ = fetch(data.val, torch.arange(1))
         example = inputs.to("meta") if is_weightless(model) else place(inputs)
         return threads_for(model, example, rows)
-
-
-def _placed(data: Data, place: Placement) -> Data:
-    """The data with its in-memory parts where the run's tensors live. What is augmented anew in every epoch stays on
-    the CPU, whose random streams the augmentation draws from."""
-
-    def moved(part: Any) -> Any:
-        return Examples(place(part.inputs), place(part.targets)) if isinstance(part, Examples) else part
-
-    train = data.train if data.augment else moved(data.train)
-    return replace(data, train=train, val=moved(data.val), test=moved(data.test))
 
 
 def _loss_targets(spec: Spec, data: Data, dtype: torch.dtype, targets: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,14 @@ import numpy
 import torch
 from torch import Tensor
 
-__all__ = ["Generators", "epoch_order", "generator_states", "restore_generators", "seed_everything"]
+__all__ = [
+    "Generators",
+    "default_generator",
+    "epoch_order",
+    "generator_states",
+    "restore_generators",
+    "seed_everything",
+]
 
 
 class Generators:
@@ -38,6 +45,13 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     (torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed)(seed)
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """torch's own generator of a device, from which dropout there draws."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Tensor:

@@ -11,16 +11,18 @@ from torch.nn import functional as F
 
 from optrun.fused.rules.layers import attention
 from optrun.fused.streams import streams
-from optrun.fused.tensor import RULES, each_member, rule, stacked
+from optrun.fused.tensor import RULES, each_member, physical, rule, stacked
 
 
 @rule(F.dropout, torch.dropout)
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """torch's own three lines (aten/src/ATen/native/Dropout.cpp): bernoulli_, div_, mul."""
+    """On a CPU and in place torch's own three lines (aten/src/ATen/native/Dropout.cpp): bernoulli_, div_, mul."""
     if not training or p == 0:
         return x
     if p == 1:
         return NotImplemented
+    if physical(x).is_cuda and not inplace:
+        return stacked(NativeDropout.apply(physical(x), p))
     noise = torch.empty_like(x, memory_format=torch.contiguous_format).as_subclass(Tensor)
     for generator, first, who in streams().each():
         drawn = noise[first].bernoulli_(1 - p, generator=generator)
@@ -31,6 +33,27 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
         Tensor.mul_(x, noise)
         return x
     return stacked(x * noise)
+
+
+class NativeDropout(torch.autograd.Function):
+    """What dropout is on a GPU, one kernel: `native_dropout`, which draws in another order than `bernoulli_`, and from
+    torch's own generator only. It is asked once for each stream, on ones: they become the noise, with which the kernel
+    itself would multiply (aten/src/ATen/native/cuda/Dropout.cu)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        drawn = []
+        for generator, first, _ in streams().each():
+            with streams().standing_in(generator):
+                drawn.append(torch.native_dropout(torch.ones_like(x[first]), p, True))
+        noise, mask = map(torch.stack, zip(*streams().by_member(drawn)))
+        ctx.save_for_backward(mask)
+        ctx.scale = 1 / (1 - p)
+        return x * noise
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return torch.ops.aten.native_dropout_backward(grad, *ctx.saved_tensors, ctx.scale), None
 
 
 def _one_by_one(function: Any) -> Callable[..., Any]:

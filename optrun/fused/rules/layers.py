@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optrun.fused.agreement import best_way, signature
+from optrun.fused.agreement import Way, best_way, fastest_way, signature
 from optrun.fused.products import product, sum_of_rows
-from optrun.fused.tensor import RULES, is_stacked, members, physical, rule, stacked
+from optrun.fused.tensor import RULES, each_member, is_stacked, members, physical, rule, stacked
 
 
 class _Linear(torch.autograd.Function):
@@ -59,7 +60,47 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, *arguments: Any, **settings: Any) -> Any:
     if not is_stacked(weight) or physical(weight).device.type == "cpu":
         return NotImplemented  # on a CPU the kernel of a grouped convolution sums in another order
-    return _grouped(x, weight, bias, *arguments, **settings)
+    if not is_stacked(x) or _is_one_for_all(physical(x)):
+        one = physical(x)[0] if is_stacked(x) else x
+        return _grouped(one, weight, bias, *arguments, **settings)
+    ways = convolutions(arguments, settings)
+    given = (physical(x), physical(weight), None if bias is None else physical(bias))
+    key = ("convolution", *map(signature, given), repr(arguments), repr(settings))
+    way = fastest_way(key, ways, given)
+    return _grouped(x, weight, bias, *arguments, **settings) if way is ways[0] else NotImplemented
+
+
+def _is_one_for_all(x: Tensor) -> bool:
+    """Whether all members have the same examples, [K, …], of which none wants a gradient."""
+    return x.stride(0) == 0 and not x.requires_grad
+
+
+@functools.cache
+def _convolution(grouped: bool, arguments: tuple[Any, ...], settings: tuple[tuple[str, Any], ...]) -> Way:
+    """A convolution of all members, forwards and backwards, to be timed: as one whose groups they are, or as many."""
+
+    def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+        with torch.enable_grad(), torch._C.DisableTorchFunctionSubclass():
+            wanted = [t.detach().requires_grad_() for t in (x, weight, bias) if t is not None]
+            x, weight, bias = (*map(stacked, wanted), None)[:3]
+            if grouped:
+                result = physical(_grouped(x, weight, bias, *arguments, **dict(settings)))
+            else:
+                function = (F.conv1d, F.conv2d, F.conv3d)[Tensor.dim(weight) - 4]
+                result = physical(each_member(function, (x, weight, bias, *arguments), dict(settings)))
+            return list(torch.autograd.grad(result, wanted, torch.ones_like(result)))
+
+    return apply
+
+
+def convolutions(arguments: Sequence[Any], settings: Mapping[str, Any]) -> tuple[Way, Way]:
+    """The two ways: one kernel has fewer calls, but cuDNN's kernels for groups are the slower ones for large layers."""
+    frozen = tuple(map(_frozen, arguments)), tuple((key, _frozen(value)) for key, value in settings.items())
+    return _convolution(True, *frozen), _convolution(False, *frozen)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _grouped(

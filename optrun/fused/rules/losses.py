@@ -44,8 +44,6 @@ def summed_like_nll(values: Tensor) -> Tensor:
     follow are added up in runs of sixteen (of more where N is above 2^40), the sums of runs in runs of sixteen, and so
     on; at last what is left over at each level is added, and the first number. All rows are summed side by side.
     """
-    if values.device.type != "cpu":
-        return values.sum(1)
     first, *_ = numbers = numpy.ascontiguousarray(values.numpy().T)
     run, numbers, total = 2 ** max(4, math.ceil(math.log2(len(numbers))) // 8), numbers[1:], 0
     while len(numbers):
@@ -79,10 +77,20 @@ def cross_entropy(
         return NotImplemented
     if Tensor.dim(scores) != 3 or not Tensor.size(scores, 1):
         return NotImplemented
+    whose = physical(targets) if is_stacked(targets) else targets.expand(Tensor.size(scores, 0), -1)
+    if targets.device.type != "cpu":
+        return stacked(whatever_is_ignored(physical(scores), whose, ignore_index, reduction == "mean"))
     if decided(functools.partial(_has, ignore_index), physical(targets)):
         return NotImplemented
-    whose = physical(targets) if is_stacked(targets) else targets.expand(Tensor.size(scores, 0), -1)
     return stacked(_CrossEntropy.apply(physical(scores), whose, reduction == "mean"))
+
+
+def whatever_is_ignored(scores: Tensor, targets: Tensor, ignore_index: int, mean: bool) -> Tensor:
+    """The same for a device that should not be waited for to see whether any target is ignored: the losses of those
+    are zeros, and the mean is over the others."""
+    rows = scores.flatten(0, 1), targets.flatten()
+    totals = F.cross_entropy(*rows, ignore_index=ignore_index, reduction="none").view(targets.shape).sum(1)
+    return totals / (targets != ignore_index).sum(1) if mean else totals
 
 
 def _has(value: int, targets: Tensor) -> bool:

@@ -36,7 +36,8 @@ _TICK = 0.1
 class Pool:
     """An executor (see `Executor`) of processes that are started when there are tasks for them and stay for the next.
 
-    `jobs` is how many: by default one for each CUDA device, or for each physical core without one. Workers share the
+    `jobs` is how many: by default one for each CUDA device, or for each physical core without one; whoever asks within
+    the `with` block waits until that is known. Workers share the
     CUDA devices evenly and see one each, unless tasks name the device themselves (`one_device_each` is false then).
     `imports` are files of the user that each worker runs first, `preload` the modules that are imported once for all
     of them; entering the pool only begins with that, and returns at once.
@@ -58,7 +59,7 @@ class Pool:
     ) -> None:
         if jobs is not None and jobs < 1:
             raise UsageError(f"{jobs} jobs cannot do anything; give at least 1")
-        self.jobs = jobs or physical_cores()
+        self._jobs = jobs or physical_cores()
         self.stopped: int | None = None
         self._chosen, self._one_device_each, self._grace = jobs, one_device_each, grace
         self._imports = [str(Path(file).absolute()) for file in imports]
@@ -68,6 +69,16 @@ class Pool:
         self._workers: dict[int, Handle] = {}
         self._template: Template | None = None
         self._error: OptrunError | None = None  # why no worker can be started any more
+
+    @property
+    def jobs(self) -> int:
+        """Tasks at a time."""
+        if self._template is not None and self._chosen is None and self.stopped is None:
+            with StopRequest() as stop:
+                while self._devices is None and self._error is None and stop.signal is None:
+                    self._hear()
+            self.stopped = stop.signal
+        return self._jobs
 
     @property
     def neighbours(self) -> int:
@@ -140,7 +151,7 @@ class Pool:
                 worker.send(message)
         starting = sum(worker.pid is None for worker in workers)
         if self._devices is not None:
-            for _ in range(min(len(batch.waiting) - starting, self.jobs - len(workers))):
+            for _ in range(min(len(batch.waiting) - starting, self._jobs - len(workers))):
                 self._start()
 
     def _reports(self, batch: Batch, worker: Handle, kind: str, content: Any) -> Iterator[tuple[Any, Any]]:
@@ -198,7 +209,7 @@ class Pool:
         """The template is ready, and has told how many CUDA devices there are."""
         self._devices = devices
         if self._chosen is None and devices:
-            self.jobs = devices
+            self._jobs = devices
 
     def _start(self) -> None:
         """One more worker, on the CUDA device that has the fewest."""
