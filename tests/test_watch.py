@@ -19,6 +19,7 @@ from sweeping import BASE, optrun, write_sweep
 from terminals import on_terminal
 from test_sweep_crashes import running, started, wait_until
 
+from optrun.runs.lock import Lock
 from optrun.sweeps.executors.slurm.claims import Claims
 from optrun.sweeps.executors.slurm.reports import Began, Outbox, Over
 from optrun.sweeps.pace import PaceOfRecords
@@ -161,6 +162,19 @@ def test_a_trial_that_is_pruned_meanwhile_is_done(tmp_path: Path) -> None:
     (tmp_path / "r-1" / "summary.json").write_text('{"status": "pruned"}')
     assert [report.status for _, report in watched.look() if isinstance(report, Ended)] == ["pruned"]
     assert (watched.due, watched.counts, watched.state) == (0, {"pruned": 1}, "completed")
+
+
+def test_a_trial_at_a_rung_has_not_ended(tmp_path: Path) -> None:
+    sweep = tmp_path / "s"
+    elsewhere(write_run(sweep / "t-1", [0.5]), 5.0)
+    write_config(sweep / "sweep.yaml", {"name": "s"})
+    watched = Watched(sweep)
+    with Lock(sweep):
+        [*watched.look()]
+        (sweep / "t-1" / "summary.json").write_text('{"status": "interrupted"}')
+        assert [report for _, report in watched.look()] == [Ended("paused")]
+        assert (watched.counts, watched.state, [*watched.look()]) == ({"interrupted": 1}, "running", [])
+    assert watched.state == "stopped"
 
 
 def test_half_written_and_missing_files_are_waited_for(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Sweeps and runs that others train, followed by looking at their directories again and again.
 
 `Watched.look` gives what has changed as the events that the sweep itself would have given, so that who shows the one
-can show the other. Nothing is written and no lock is taken: it may be done from every machine that sees the directory.
+can show the other. Nothing is written and no lock is kept: it may be done from every machine that sees the directory.
 """
 
 from __future__ import annotations
@@ -190,7 +190,13 @@ class Watched:
                 yield from self._report(trial, self._progress(trial, run))
         elif trial.status != status:
             self.rates.pop(trial, None)
-            yield from self._report(trial, Ended(status, run.summary.get("error")))
+            said = "paused" if status == "interrupted" and self._is_driven(trial) else status
+            yield from self._report(trial, Ended(said, run.summary.get("error")))
+
+    def _is_driven(self, trial: Trial) -> bool:
+        """Whether there is somebody to go on with it: at a rung it only waits for others."""
+        sweep = trial.directory.parent
+        return sweep in self._plans and life.driver_of(sweep) == "running"
 
     def _gone(self, trial: Trial) -> Iterator[tuple[Trial, Report]]:
         """There is no run, or the directory cannot be read just now; if there was one, it may have been removed."""
