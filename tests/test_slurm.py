@@ -307,6 +307,18 @@ def test_states_are_those_that_submitit_knows(tmp_path: Path) -> None:
         assert other.still_has(["12_1", "13", "999"]) == {"13"}
 
 
+def test_where_sacct_does_not_answer_no_job_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*arguments: Any) -> str:
+        raise subprocess.CalledProcessError(1, "sacct")
+
+    with mocked_slurm() as mock:
+        cluster = Cluster(tmp_path, {"timeout_min": 5})
+        monkeypatch.setattr(mock, "sacct", fails)
+        assert cluster.still_has([]) == set()
+        with pytest.raises(OptrunError, match="jobs of an earlier call may still train"):
+            cluster.still_has(["12"])
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

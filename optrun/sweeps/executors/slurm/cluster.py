@@ -85,12 +85,21 @@ class Cluster:
         return ids
 
     def still_has(self, jobs: Sequence[str]) -> set[str]:
-        """Which jobs of earlier calls are queued or run. The cluster is asked once for all of them."""
+        """Which jobs of earlier calls are queued or run. The cluster is asked once for all of them.
+
+        Raises OptrunError if it does not answer, which to submitit is the same as that there are none.
+        """
         if self.is_local:
             return {job for job in jobs if self._is_process(job)}
         known = {job: self._submitit.SlurmJob(folder=self.folder, job_id=job) for job in jobs}
         self._jobs |= known
         if jobs:
+            try:
+                subprocess.check_output(["sacct", "-j", jobs[0]], stderr=subprocess.PIPE)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise OptrunError(
+                    f"sacct does not answer ({error}), and jobs of an earlier call may still train; try again later"
+                ) from error
             known[jobs[0]].watcher.get_state(jobs[0], mode="force")
         unknown = {job for job in jobs if known[job].watcher.get_state(job, mode="cache") == "UNKNOWN"}
         return {job for job in jobs if job not in unknown and not known[job].done()}
