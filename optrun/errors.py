@@ -89,7 +89,11 @@ class RunError(OptrunError):
 
 
 class RunLocked(RunError):
-    """Another process is working on the run."""
+    """Another process is working on the run, on the machine `host` if that is known."""
+
+    def __init__(self, sentence: str, host: str | None = None) -> None:
+        self.host = host
+        super().__init__(sentence)
 
 
 class CheckpointError(RunError):

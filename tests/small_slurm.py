@@ -103,6 +103,8 @@ def supervise(node: Node, job: str) -> None:
             break
         (node.folder / f"{job}.requeue").unlink()
         node.set(job, "state", "PENDING")
+        while node.get(job, "outdone") and not node.get(job, "cancelled"):  # others come first
+            time.sleep(0.02)
     if node.get(job, "cancelled"):
         node.set(job, "state", "CANCELLED by 1000")
     else:

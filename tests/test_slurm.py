@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 import small_slurm
+from submitit.core.utils import FailedJobError
 from submitit.slurm.test_slurm import mocked_slurm
 from sweeping import BASE, metrics, optrun, statuses, write_sweep
 from test_sweep_crashes import running, wait_until
 
-from optrun.errors import UsageError
+from optrun.errors import OptrunError, UsageError
 from optrun.sweeps.executors.interface import Lost
 from optrun.sweeps.executors.slurm.claims import Claims
 from optrun.sweeps.executors.slurm.cluster import Cluster
@@ -231,6 +232,46 @@ def test_a_signal_to_the_driver_saves_what_runs_and_cancels_the_rest(
     assert metrics(slurm.sweep) == undisturbed
 
 
+def test_a_signal_to_the_driver_cancels_a_job_that_waits_to_begin_again(slurm: Slurm, tmp_path: Path) -> None:
+    """It was saved when the cluster wanted its node back, which another job has now."""
+    path = write_sweep(tmp_path, LONG, grid={"optimizer.lr": [0.01]})
+    slurm.environment["SMALL_SLURM_NODES"] = "1"
+    with running(slurm.start(path)) as driver:
+        [(job, pid)] = slurm.held(driver, 1).items()
+        slurm.node.set(job, "outdone", 1)
+        slurm.command("scancel", job, "--signal", "USR2")
+        os.kill(pid, signal.SIGCONT)
+        assert driver.stderr
+        while "is queued again" not in (said := driver.stderr.readline()):
+            assert said
+        driver.send_signal(signal.SIGINT)
+        code, said = ended(driver)
+    assert code == 130, said
+    wait_until(lambda: slurm.jobs() == {"100": "CANCELLED by 1000"})
+
+
+def test_of_many_arrays_those_are_cancelled_before_one_that_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("optrun.sweeps.executors.slurm.cluster.ARRAY", 1)
+    cancelled: list[str] = []
+    with mocked_slurm():
+        cluster = Cluster(tmp_path, {"timeout_min": 5})
+        submit, left = cluster._executor.submit_array, [None]
+
+        def once(jobs: Any) -> Any:
+            if not left:
+                raise FailedJobError("AssocMaxSubmitJobLimit")
+            left.pop()
+            return submit(jobs)
+
+        monkeypatch.setattr(cluster._executor, "submit_array", once)
+        monkeypatch.setattr(cluster, "cancel", cancelled.extend)
+        with pytest.raises(OptrunError, match="sbatch refuses the jobs: AssocMaxSubmitJobLimit"):
+            cluster.submit([print, print])
+    assert cancelled == ["12"]
+
+
 def test_a_trial_that_was_given_too_little_time_says_so(slurm: Slurm, tmp_path: Path) -> None:
     path = write_sweep(tmp_path, LONG, grid=GRID)
     with running(slurm.start(path, "--slurm", "slurm_time=1", "--slurm", "slurm_max_num_timeout=0")) as driver:
@@ -260,11 +301,22 @@ def test_states_are_those_that_submitit_knows(tmp_path: Path) -> None:
         assert not any(map(cluster.is_over, ids))
         mock.set_job_state("12", "NODE_FAIL", 2)
         other = Cluster(tmp_path, {"timeout_min": 5})
-        assert not other.still_has("12_0")
+        assert not other.still_has(["12_0"])
         assert other.ending("12_0") == "NODE_FAIL"
         mock.set_job_state("13", "PENDING")
-        assert other.still_has("13")
-        assert not other.still_has("999")
+        assert other.still_has(["12_1", "13", "999"]) == {"13"}
+
+
+def test_where_sacct_does_not_answer_no_job_is_taken_for_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*arguments: Any) -> str:
+        raise subprocess.CalledProcessError(1, "sacct")
+
+    with mocked_slurm() as mock:
+        cluster = Cluster(tmp_path, {"timeout_min": 5})
+        monkeypatch.setattr(mock, "sacct", fails)
+        assert cluster.still_has([]) == set()
+        with pytest.raises(OptrunError, match="jobs of an earlier call may still train"):
+            cluster.still_has(["12"])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import shutil
+import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,9 +21,11 @@ from optrun.cli.app import run as command
 from optrun.config.sweep import load_sweep
 from optrun.errors import ConfigError, RunLocked, UsageError
 from optrun.runs.layout import SweepLayout
-from optrun.runs.lock import Lock
+from optrun.runs.lock import GroupLock, Lock
 from optrun.runs.reader import read
-from optrun.sweeps.tasks import Ended, Progressed, Task
+from optrun.signals import StopRequest
+from optrun.sweeps.tasks import Ended, GroupTask, Progressed, Task
+from optrun.sweeps.together import train_group
 from optrun.sweeps.work import BETWEEN_REPORTS, train_trial
 
 LR = {"optimizer.lr": [0.03, 0.1, 0.3]}
@@ -347,6 +352,39 @@ def test_one_process_drives_a_sweep(tmp_path: Path) -> None:
     swept(tmp_path, grid=LR)
     with Lock(tmp_path / "runs" / "s"), pytest.raises(RunLocked, match="in use by process"):
         swept(tmp_path, grid=LR)
+
+
+def test_a_trial_that_waits_for_another_process_hears_of_a_signal(tmp_path: Path) -> None:
+    spec = load_sweep(write_sweep(tmp_path)).points[0].trials[0]
+    tasks = [Task(spec, tmp_path / name, "s") for name in ("a", "b")]
+    [*train_trial(tasks[0])]
+    with Lock(tmp_path / "a"), StopRequest():
+        StopRequest.ask(signal.SIGINT)
+        assert [*train_trial(tasks[0])] == [Ended("interrupted")]
+        ends = [
+            (number, said) for number, said in train_group(GroupTask((*tasks,), 1, False)) if isinstance(said, Ended)
+        ]
+        assert ends == [(0, Ended("interrupted")), (1, Ended("interrupted"))]
+
+
+@pytest.mark.parametrize(("host", "patience"), [(platform.node(), 60), ("node-17", 150)])
+def test_a_dead_machine_is_waited_for_longer(
+    host: str, patience: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a file server has not yet given up is a lock of a trial, or of a group."""
+    spec = load_sweep(write_sweep(tmp_path)).points[0].trials[0]
+    task, now = Task(spec, tmp_path / "a", "s"), [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: now.__setitem__(0, now[0] + 1))
+    monkeypatch.setattr("optrun.sweeps.work.time", clock)
+    (tmp_path / "a").mkdir()
+    with Lock(tmp_path / "a"):
+        (tmp_path / "a" / ".lock").write_text(f"process 1 on {host}")
+        assert [said.status for said in train_trial(task) if isinstance(said, Ended)] == ["failed"]
+    assert now[0] == pytest.approx(patience, abs=2)
+    with GroupLock(tmp_path, ["a"]) as lock:
+        lock.path.write_text(f"process 1 on {host}\na\n")
+        assert [said.status for said in train_trial(task) if isinstance(said, Ended)] == ["failed"]
+    assert now[0] == pytest.approx(2 * patience, abs=4)
 
 
 def test_a_run_in_the_place_of_the_sweep(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from sweeping import BASE, optrun, write_sweep
 from terminals import on_terminal
 from test_sweep_crashes import running, started, wait_until
 
+from optrun.runs.lock import Lock
+from optrun.sweeps.executors.slurm.claims import Claims
+from optrun.sweeps.executors.slurm.reports import Began, Outbox, Over
+from optrun.sweeps.pace import PaceOfRecords
 from optrun.sweeps.tasks import Ended
 from optrun.sweeps.watching import Watched
 
@@ -159,6 +164,19 @@ def test_a_trial_that_is_pruned_meanwhile_is_done(tmp_path: Path) -> None:
     assert (watched.due, watched.counts, watched.state) == (0, {"pruned": 1}, "completed")
 
 
+def test_a_trial_at_a_rung_has_not_ended(tmp_path: Path) -> None:
+    sweep = tmp_path / "s"
+    elsewhere(write_run(sweep / "t-1", [0.5]), 5.0)
+    write_config(sweep / "sweep.yaml", {"name": "s"})
+    watched = Watched(sweep)
+    with Lock(sweep):
+        [*watched.look()]
+        (sweep / "t-1" / "summary.json").write_text('{"status": "interrupted"}')
+        assert [report for _, report in watched.look()] == [Ended("paused")]
+        assert (watched.counts, watched.state, [*watched.look()]) == ({"interrupted": 1}, "running", [])
+    assert watched.state == "stopped"
+
+
 def test_half_written_and_missing_files_are_waited_for(tmp_path: Path) -> None:
     run = write_run(tmp_path / "r-1", [0.5, 0.6])
     with (run / "metrics.jsonl").open("a") as file:
@@ -172,6 +190,41 @@ def test_half_written_and_missing_files_are_waited_for(tmp_path: Path) -> None:
         file.unlink()
         [*watched.look()]
         assert watched.planned == 2
+
+
+def test_a_run_that_was_removed_is_to_be_made_again(tmp_path: Path) -> None:
+    write_run(tmp_path / "r-1", [0.5, 0.6])
+    elsewhere(write_run(tmp_path / "r-2", [0.5, 0.6]), 3600.0)
+    watched = Watched(tmp_path)
+    pace = PaceOfRecords(watched)
+    for event in watched.look():
+        pace.heard(*event)
+    assert watched.counts == {"completed": 1, "silent": 1}
+    for run in ("r-1", "r-2"):
+        shutil.rmtree(tmp_path / run)
+    told = [*watched.look()]
+    for event in told:
+        pace.heard(*event)
+    assert [report for _, report in told] == [Ended("planned", "its directory is gone")] * 2
+    assert (watched.counts, watched.state, pace.best, pace.left) == ({"planned": 2}, "stopped", None, None)
+    assert [point.values for point in watched.ranking] == [(), ()]
+    assert [*watched.look()] == []
+
+
+def test_jobs_that_have_ended_are_not_waited_for(tmp_path: Path) -> None:
+    """Their driver is gone, and has left it to the next one to hear of their end."""
+    done = optrun(tmp_path, "sweep", write_sweep(tmp_path, grid=GRID), "--executor", "inline", "-q")
+    assert done.returncode == 0, done.stderr
+    sweep = tmp_path / "runs" / "s"
+    shutil.rmtree(next(sweep.glob("t-*")))
+    claims = Claims(sweep / ".slurm")
+    both = [claims.submitted(claims.make(key, [f"t-{key}"]), "7") for key in ("1", "2")]
+    Outbox(claims.reports(both[0])).put(Over())
+    Outbox(claims.reports(both[1])).put(Began("7"))
+    shown = optrun(tmp_path, "watch", "s", "--once").stdout.splitlines()[-1]
+    assert shown == "runs/s has no driver, but 1 job that may be queued or running: 1 of 3 trials is not done"
+    Outbox(claims.reports(both[1])).put(Over())
+    assert once(tmp_path, "s")["state"] == "stopped"
 
 
 def test_a_sweep_of_unknown_components_is_shown_by_its_runs(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from optrun.cli.output import Output
 from optrun.cli.ranking import ranking_table
 from optrun.cli.sweep_screen import Lines, Screen, on_terminal
 from optrun.cli.wording import clock, rate
-from optrun.config.labels import Labels
+from optrun.config.labels import Labels, counted
 from optrun.sweeps.pace import PaceOfRecords
 from optrun.sweeps.watching import Watched
 
@@ -35,7 +35,8 @@ NARROW = 60
 
 def follow(watched: Watched, refresh: float, output: Output) -> None:
     """Look every `refresh` seconds and show what is there, until nothing runs any more, or until Ctrl-C."""
-    told, took, state = 0, 0.0, ""
+    told, state = 0, ""
+    began = time.monotonic()
     events = list(watched.look())
     labels = _labels(watched)
     shown: Any = (
@@ -58,10 +59,9 @@ def follow(watched: Watched, refresh: float, output: Output) -> None:
                 shown.heard(None)
                 if watched.is_over:
                     break
-                time.sleep(max(refresh, IDLE * took))
+                time.sleep(max(refresh, IDLE * (time.monotonic() - began)))
                 began = time.monotonic()
                 events = list(watched.look())
-                took = time.monotonic() - began
     except KeyboardInterrupt:
         return
     if watched.is_sweep:
@@ -93,12 +93,12 @@ def _beginning(watched: Watched) -> str:
 def conclusion(watched: Watched) -> str:
     """How things stand, in a sentence."""
     left = f"{watched.due} of {_of(watched.planned, watched)} {'is' if watched.due == 1 else 'are'} not done"
-    since = clock_time(watched.last_sign)
+    since, jobs = clock_time(watched.last_sign), counted(watched.jobs, "job")
     return {
         "waiting": f"there are no runs in {watched.directory} yet",
         "running": f"{watched.directory} goes on: {left}",
         "silent": f"{watched.directory} has given no sign of life since {since}: {left}",
-        "queued": f"{watched.directory} has no driver, but {watched.jobs} jobs that may be queued or running: {left}",
+        "queued": f"{watched.directory} has no driver, but {jobs} that may be queued or running: {left}",
         "stopped": f"{watched.directory} has stopped: {left}",
         "completed": f"{watched.directory} is done",
     }[watched.state]

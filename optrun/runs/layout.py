@@ -103,11 +103,6 @@ class SweepLayout:
     def slurm(self) -> Path:
         return self.directory / ".slurm"
 
-    @property
-    def claims(self) -> list[Path]:
-        """The tasks that jobs were submitted for, and have not been heard to end."""
-        return sorted(self.slurm.glob("*.claim"))
-
     def trial(self, name: str, config_hash: str, digits: int = 8) -> Path:
         """Where the trial with that hash begins."""
         return self.directory / f"{name}-{config_hash[:digits]}"

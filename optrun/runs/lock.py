@@ -55,9 +55,9 @@ class Lock:
             _held.add(self)
             try:
                 if not _take(self._file):
-                    raise RunLocked(f"{directory} is in use by {_holder(self._file)}; wait for it, or stop it")
+                    raise _in_use(directory, _holder(self._file))
                 if (group := _group_of(directory)) is not None:
-                    raise RunLocked(f"{directory} is in use by {group}; wait for it, or stop it")
+                    raise _in_use(directory, group)
             except BaseException:
                 self._close()
                 raise
@@ -110,7 +110,7 @@ class GroupLock:
         """The lock of a run of the group. Raises RunLocked if another process works on the run."""
         holder = "another process" if _own_is_taken(directory) else _group_of(directory, besides=self.path)
         if holder is not None:
-            raise RunLocked(f"{directory} is in use by {holder}; wait for it, or stop it")
+            raise _in_use(directory, holder)
         return _Member()
 
     def release(self) -> None:
@@ -245,6 +245,11 @@ def _try(file: int, kind: int) -> bool:
             return False
         raise
     return True
+
+
+def _in_use(directory: Path, holder: str) -> RunLocked:
+    host = holder.partition(" on ")[2] or host_of(directory)
+    return RunLocked(f"{directory} is in use by {holder}; wait for it, or stop it", host)
 
 
 def _holder(file: int) -> str:

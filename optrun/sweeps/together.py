@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from optrun.errors import Interrupted
 from optrun.runs import files
 from optrun.runs.lock import GroupLock
 from optrun.sweeps.tasks import Ended, GroupReport, GroupTask, Noted, Progressed, Refused, Task, Verified
@@ -65,6 +66,9 @@ class _Tile:
             number, task = waiting.popleft()
             try:
                 experiment, notes = begun(task, lock=self.lock.member, apart=True)
+            except Interrupted:
+                yield number, Ended("interrupted")
+                continue
             except Exception as error:
                 yield number, Ended("failed", failure(task, error))
                 continue

@@ -1,11 +1,12 @@
 """Sweeps and runs that others train, followed by looking at their directories again and again.
 
 `Watched.look` gives what has changed as the events that the sweep itself would have given, so that who shows the one
-can show the other. Nothing is written and no lock is taken: it may be done from every machine that sees the directory.
+can show the other. Nothing is written and no lock is kept: it may be done from every machine that sees the directory.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,9 @@ from optrun.config.sweep import Objective
 from optrun.errors import NotARun, OptrunError
 from optrun.runs import life
 from optrun.runs.finding import runs_in
-from optrun.runs.layout import SweepLayout
+from optrun.runs.layout import Layout, SweepLayout
 from optrun.runs.reader import Run, read
+from optrun.sweeps.executors.slurm.claims import Claims
 from optrun.sweeps.ledger import Trial
 from optrun.sweeps.plan_on_disk import PlanOnDisk, as_trial, sweeps_in, with_name
 from optrun.sweeps.ranking import Ranked, rank
@@ -115,18 +117,22 @@ class Watched:
 
     @property
     def jobs(self) -> int:
-        """How many jobs of a cluster were submitted and have not been heard to end."""
-        return sum(len(SweepLayout(sweep).claims) for sweep in self._plans)
+        """How many jobs of a cluster were submitted and have not said that they have ended."""
+        return sum(len(Claims(SweepLayout(sweep).slurm).open()) for sweep in self._plans)
 
     def look(self) -> Iterator[tuple[Trial, Report]]:
         """What has changed since the last look; the first one finds what there is, and tells of what is running."""
         for sweep in sweeps_in(self.directory):
             self._read_plan(sweep)
+        there = set[Path]()
         for directory in runs_in(self.directory):
+            there.add(directory)
             if directory not in self._known:
                 self._discover(directory)
         for trial in self.trials:
-            if trial.status not in _FINAL:
+            if trial.directory not in there:
+                yield from self._gone(trial)
+            elif trial.status not in _FINAL:
                 with suppress(NotARun):
                     yield from self._heard(trial, read(trial.directory))
 
@@ -184,7 +190,24 @@ class Watched:
                 yield from self._report(trial, self._progress(trial, run))
         elif trial.status != status:
             self.rates.pop(trial, None)
-            yield from self._report(trial, Ended(status, run.summary.get("error")))
+            said = "paused" if status == "interrupted" and self._is_driven(trial) else status
+            yield from self._report(trial, Ended(said, run.summary.get("error")))
+
+    def _is_driven(self, trial: Trial) -> bool:
+        """Whether there is somebody to go on with it: at a rung it only waits for others."""
+        sweep = trial.directory.parent
+        return sweep in self._plans and life.driver_of(sweep) == "running"
+
+    def _gone(self, trial: Trial) -> Iterator[tuple[Trial, Report]]:
+        """There is no run, or the directory cannot be read just now; if there was one, it may have been removed."""
+        if trial.status == "planned":
+            return
+        try:
+            os.stat(Layout(trial.directory).config)
+        except FileNotFoundError:
+            self.silent.pop(trial, None)
+            self.rates.pop(trial, None)
+            yield from self._report(trial, Ended("planned", "its directory is gone"))
 
     def _report(self, trial: Trial, report: Report) -> Iterator[tuple[Trial, Report]]:
         self.standing.heard(trial, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import platform
 import time
 import traceback
 import warnings
@@ -20,6 +21,7 @@ from optrun.runs.beginning import begin_from
 from optrun.runs.checkpoint import remove_all
 from optrun.runs.layout import Layout, is_run
 from optrun.runs.outcome import conclude
+from optrun.signals import StopRequest
 from optrun.sweeps.tasks import Ended, Noted, Progressed, Report, Task
 
 if TYPE_CHECKING:
@@ -43,9 +45,12 @@ BETWEEN_REPORTS = 0.2
 """Seconds between two reports on training, and between two on evaluations: nobody reads faster, and for each report the
 driver takes a core from a worker."""
 
-PATIENCE = 150.0
-"""Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end. Where a whole
-machine died, a file server gives up its locks after a lease, which for NFS is 90 s by default."""
+PATIENCE = 60.0
+"""Seconds to wait for a trial whose former driver was killed: its worker is about to save it and to end."""
+
+_LEASE = 150.0
+"""Seconds if that worker is on another machine: where a whole one died, a file server gives up its locks after a lease,
+which for NFS is 90 s by default."""
 
 
 def train_trial(task: Task) -> Iterator[Report]:
@@ -83,6 +88,9 @@ def fingerprint(task: Task) -> Iterator[str | None]:
 def _trained(task: Task) -> Iterator[Report]:
     try:
         experiment, notes = begun(task)
+    except Interrupted:
+        yield Ended("interrupted")
+        return
     except Exception as error:
         yield Ended("failed", failure(task, error))
         return
@@ -108,18 +116,23 @@ def trained(task: Task, experiment: Experiment) -> Iterator[Report]:
 def begun(task: Task, **how: Any) -> tuple[Experiment | None, list[str]]:
     """The trial's run, ready to be trained, and what had to be done about it, in sentences. None if it is complete.
 
-    `how` are settings of `Experiment.new` and `resumed`. Waits while another process still works on the run.
+    `how` are settings of `Experiment.new` and `resumed`. Waits while another process still works on the run. Raises
+    Interrupted when a signal comes meanwhile.
     """
-    until = time.monotonic() + PATIENCE
+    since = time.monotonic()
     while True:
         notes: list[str] = []
         try:
             experiment = _experiment(task, notes, how)
             return experiment, [*notes, *(experiment.notes if experiment else [])]
-        except RunLocked:
-            if time.monotonic() > until:
+        except RunLocked as locked:
+            patience = PATIENCE if locked.host in (None, platform.node()) else _LEASE
+            if time.monotonic() - since > patience:
                 raise
-            time.sleep(0.05)
+            with StopRequest() as stop:
+                time.sleep(0.05)
+            if stop.signal is not None:
+                raise Interrupted(stop.signal, "another process still worked on it") from None
 
 
 def _experiment(task: Task, notes: list[str], how: Mapping[str, Any]) -> Experiment | None:

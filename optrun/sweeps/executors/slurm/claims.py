@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optrun.runs import files
-from optrun.sweeps.executors.slurm.reports import Began, Inbox
+from optrun.sweeps.executors.slurm.reports import Began, Inbox, is_over
 from optrun.sweeps.tasks import GroupTask, Task
 
 __all__ = ["Claim", "Claims", "key_of"]
@@ -99,6 +99,10 @@ class Claims:
             return json.loads(files.read(self.path(claim)))["token"] == claim.token
         except (OSError, ValueError, TypeError, KeyError):
             return False
+
+    def open(self) -> list[Claim]:
+        """Those left whose job has not written that there is nothing more to come. The end of its file says it."""
+        return [claim for claim in self.left() if not is_over(self.reports(claim))]
 
     def _write(self, claim: Claim) -> None:
         content = {"runs": claim.runs, "token": claim.token, "job": claim.job}

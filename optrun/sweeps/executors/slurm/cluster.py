@@ -73,28 +73,45 @@ class Cluster:
 
     def submit(self, jobs: Sequence[Callable[[], None]]) -> list[str]:
         """Submit them as arrays, and return their ids. Raises OptrunError with what sbatch says."""
-        ids = []
+        ids: list[str] = []
         try:
             for first in range(0, len(jobs), ARRAY):
                 for job in self._executor.submit_array(list(jobs[first : first + ARRAY])):
                     self._jobs[job.job_id] = job
                     ids.append(job.job_id)
         except (self._submitit.core.utils.FailedJobError, self._submitit.core.utils.FailedSubmissionError) as error:
+            self.cancel(ids)  # of the arrays before: nobody would wait for them
             raise OptrunError(f"sbatch refuses the jobs: {error}") from error
         return ids
 
-    def still_has(self, job: str) -> bool:
-        """Whether a job of an earlier call is queued or runs."""
+    def still_has(self, jobs: Sequence[str]) -> set[str]:
+        """Which jobs of earlier calls are queued or run. The cluster is asked once for all of them.
+
+        Raises OptrunError if it does not answer, which to submitit is the same as that there are none.
+        """
         if self.is_local:
-            with contextlib.suppress(OSError):
-                return str(self.folder).encode() in Path(f"/proc/{job}/cmdline").read_bytes()
-            return False
-        known = self._jobs[job] = self._submitit.SlurmJob(folder=self.folder, job_id=job)
-        return known.watcher.get_state(job, mode="force") != "UNKNOWN" and not known.done()
+            return {job for job in jobs if self._is_process(job)}
+        known = {job: self._submitit.SlurmJob(folder=self.folder, job_id=job) for job in jobs}
+        self._jobs |= known
+        if jobs:
+            try:
+                subprocess.check_output(["sacct", "-j", jobs[0]], stderr=subprocess.PIPE)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise OptrunError(
+                    f"sacct does not answer ({error}), and jobs of an earlier call may still train; try again later"
+                ) from error
+            known[jobs[0]].watcher.get_state(jobs[0], mode="force")
+        unknown = {job for job in jobs if known[job].watcher.get_state(job, mode="cache") == "UNKNOWN"}
+        return {job for job in jobs if job not in unknown and not known[job].done()}
+
+    def _is_process(self, job: str) -> bool:
+        with contextlib.suppress(OSError):
+            return str(self.folder).encode() in Path(f"/proc/{job}/cmdline").read_bytes()
+        return False
 
     def is_over(self, job: str) -> bool:
         """Whether a job will do nothing more, as far as submitit knows: it asks sacct again after 2, 4, 8 … seconds."""
-        return self._jobs[job].done() if job in self._jobs else not self.still_has(job)
+        return self._jobs[job].done() if job in self._jobs else not self.still_has([job])
 
     def ending(self, job: str) -> str:
         """How a job that is over has ended: `CANCELLED by 1000`, `NODE_FAIL`, `OUT_OF_MEMORY`."""

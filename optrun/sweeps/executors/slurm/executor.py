@@ -87,7 +87,7 @@ class Slurm:
         if work not in (train_trial, train_group):
             yield from self._run_here(work, tasks)
             return
-        batch = _Batch(self, work, tasks)
+        batch = _Batch(self, work, tasks if self.stopped is None else ())
         with StopRequest() as stop:
             try:
                 yield from batch.adopted()
@@ -149,7 +149,7 @@ class _Batch:
         self.slurm, self.work = slurm, work
         self.cluster, self.claims = slurm.cluster, slurm._claims
         self.waiting = [(task, False) for task in tasks]
-        self.placed: list[_Placed] = []
+        self.placed: dict[_Placed, None] = {}
         self._looked = -_LOOK
 
     @property
@@ -162,12 +162,14 @@ class _Batch:
         given = [task for task, _ in self.waiting]
         tasks = {key_of(task): task for task in given}
         runs = {run for task in tasks.values() for run in task.runs}
-        for claim in self.claims.left():
-            if claim.job is None or not self.cluster.still_has(claim.job):
+        left = self.claims.left() if given else []
+        there = self.cluster.still_has([claim.job for claim in left if claim.job is not None])
+        for claim in left:
+            if claim.job not in there:
                 self.claims.end(claim)
             elif runs & set(claim.runs):
                 task = tasks.pop(claim.key, None)
-                self.placed.append(_Placed(task, claim, self.claims.inbox(claim)))
+                self.placed[_Placed(task, claim, self.claims.inbox(claim))] = None
         self.waiting = [(task, False) for task in tasks.values()]
         if self.placed:
             number = "1 job is" if len(self.placed) == 1 else f"{len(self.placed)} jobs are"
@@ -192,7 +194,7 @@ class _Batch:
             raise
         for (task, lost), claim, job in zip(ready, claims, ids):
             claim = self.claims.submitted(claim, job)
-            self.placed.append(_Placed(task, claim, self.claims.inbox(claim), lost, asked=time.monotonic()))
+            self.placed[_Placed(task, claim, self.claims.inbox(claim), lost, asked=time.monotonic())] = None
         first, last = ids[0], ids[-1]
         which = f"job {first}" if len(ids) == 1 else f"{len(ids)} jobs, {first} to {last}"
         yield ready[0][0], _note(ready[0][0], f"submitted {which}; their logs are in {self.cluster.folder}")
@@ -207,6 +209,8 @@ class _Batch:
             was_over = each.is_over
             for report in each.inbox.new():
                 yield from self._reports(each, report)
+                if each not in self.placed:
+                    break
             if each not in self.placed:
                 continue
             if was_over:
@@ -218,12 +222,16 @@ class _Batch:
     def _reports(self, each: _Placed, report: Any) -> Iterator[tuple[Any, Any]]:
         if isinstance(report, Began):
             each.began = True
-        elif isinstance(report, Over) or (isinstance(report, Stopped) and self.slurm.stopped is not None):
-            if isinstance(report, Stopped):
-                self.cluster.cancel([each.job])
+        elif isinstance(report, Over):
             self._leave(each)
-        elif each.task is not None and isinstance(report, Requeued):
-            yield each.task, _note(each.task, f"job {each.job} was stopped by the cluster, saved, and is queued again")
+        elif isinstance(report, Stopped | Requeued) and self.slurm.stopped is not None:
+            self.cluster.cancel([each.job])
+            self._leave(each)
+        elif isinstance(report, Requeued):
+            each.began = False
+            if each.task is not None:
+                sentence = f"job {each.job} was stopped by the cluster, saved, and is queued again"
+                yield each.task, _note(each.task, sentence)
         elif each.task is not None and not isinstance(report, Stopped):
             yield each.task, report
 
@@ -239,7 +247,7 @@ class _Batch:
         yield each.task, Lost(f"its job {each.job} ended as {ending}; see {self.cluster.log(each.job)}.", again)
 
     def _leave(self, each: _Placed) -> None:
-        self.placed.remove(each)
+        del self.placed[each]
         self.claims.end(each.claim)
 
     def stop(self) -> None:

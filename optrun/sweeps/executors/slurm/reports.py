@@ -6,6 +6,7 @@ Not pickled: a sweep's directory may come from a stranger, and reading it must r
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, is_dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from optrun.sweeps.executors.interface import Lost
 from optrun.sweeps.tasks import Ended, Noted, Progressed, Refused, Verified
 
-__all__ = ["Began", "Inbox", "Outbox", "Over", "Requeued", "Stopped"]
+__all__ = ["Began", "Inbox", "Outbox", "Over", "Requeued", "Stopped", "is_over"]
 
 FLUSH_SECONDS = 1.0
 """How long reports of progress wait for others in the job: each write is one that a file server has to make."""
@@ -92,6 +93,17 @@ class Inbox:
                 yield _report(json.loads(line))
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
+
+
+def is_over(path: Path) -> bool:
+    """Whether the last line of a file of reports is `Over`."""
+    last = json.dumps(_plain(Over())).encode() + b"\n"
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(last)))
+            return file.read() == last
+    except OSError:
+        return False
 
 
 def _plain(report: Any) -> Any:
