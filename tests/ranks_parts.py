@@ -1,5 +1,5 @@
-"""Models for `--import`: one that, at a step of its own choice, sends its run a signal, a real one at a known place, and
-one with a weight in two places."""
+"""Models for `--import`: one that, at a step of its own choice, sends its run a signal, a real one at a known place;
+and one with a weight in two places."""
 
 from __future__ import annotations
 

@@ -193,7 +193,12 @@ def as_one(ranks: Ranks | None) -> Iterator[None]:
     except Exception as error:
         failure = error
     if ranks is not None:
-        failures = ranks.gathered(None if failure is None else in_words(failure))
+        try:
+            failures = ranks.gathered(None if failure is None else in_words(failure))
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            raise RunError(f"another of the {ranks.size} processes has ended") from error
         if failure is None and any(failures):
             number, words = next((number, words) for number, words in enumerate(failures) if words)
             raise RunError(f"process {number} of {ranks.size}: {words}") from _Elsewhere()
