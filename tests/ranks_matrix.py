@@ -10,12 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 import yaml
+from torch import nn
 
 import optrun
+from optrun.errors import RunError
 from optrun.experiment import Experiment
 from optrun.training.events import Stepped
-from optrun.training.ranks import joined
+from optrun.training.ranks import Ranks, joined
 
 OPTIMIZERS = {
     "SGD": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
@@ -78,6 +82,8 @@ def matrix() -> dict[str, dict[str, Any]]:
 def train_all(directory: Path) -> None:
     """Train each into `directory/NAME`, in every process that torchrun has started."""
     with joined("cpu") as ranks:
+        if ranks:
+            assert_differences_are_found(ranks)
         for name, config in matrix().items():
             file = directory / f"{name}.{ranks.rank if ranks else 0}.yaml"
             file.write_text(yaml.safe_dump(config))
@@ -88,6 +94,17 @@ def train_all(directory: Path) -> None:
             if ranks:
                 ends = ranks.gathered(experiment.state.step)
                 assert ends == [config["steps"]] * ranks.size
+
+
+def assert_differences_are_found(ranks: Ranks) -> None:
+    """Also where the weights have the same bytes in another order."""
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 2.0]]))
+        ranks.demand_equal(layer)
+        layer.weight.copy_(layer.weight.roll(ranks.rank, 1))
+    with pytest.raises(RunError):
+        ranks.demand_equal(layer)
 
 
 if __name__ == "__main__":

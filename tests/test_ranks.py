@@ -14,7 +14,10 @@ import ranks_matrix
 import torch
 import yaml
 
-from optrun.training.ranks import Ranks
+from optrun.cli.together import launched
+from optrun.config.loading import load
+from optrun.errors import UsageError
+from optrun.training.ranks import Ranks, joined
 
 TESTS = Path(__file__).parent
 EPSILON = 2.0**-24
@@ -45,9 +48,9 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def optrun(*arguments: object, mortal: bool = False) -> subprocess.CompletedProcess[str]:
+def optrun(*arguments: object, mortal: bool = False, **environment_too: str) -> subprocess.CompletedProcess[str]:
     """The command, in a process of its own, with the model of `ranks_parts.py`."""
-    environment = os.environ | ({"MORTAL": "1"} if mortal else {})
+    environment = os.environ | environment_too | ({"MORTAL": "1"} if mortal else {})
     command = [sys.executable, "-m", "optrun", *map(str, arguments), "--import", str(TESTS / "ranks_parts.py")]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
@@ -78,7 +81,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("whole")
     file = directory / "digits.yaml"
     file.write_text(yaml.safe_dump(CONFIG))
-    done = optrun("train", file, "--nproc", 2, "--run-dir", directory / "run")
+    done = optrun("train", file, "--nproc", 2, "--run-dir", directory / "run", LISTENERS=str(directory / "listeners"))
     assert (done.returncode, done.stdout) == (0, f"{directory / 'run'}\n"), done.stderr
     return directory / "run"
 
@@ -132,6 +135,13 @@ def test_what_a_run_leaves(whole: Path) -> None:
     assert [row["step"] for row in rows(whole) if "val/loss" in row] == [20, 40, 60]
 
 
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux says who listens")
+def test_nothing_listens_beyond_this_machine(whole: Path) -> None:
+    """Neither the processes nor the one that started them."""
+    found = set((whole.parent / "listeners").read_text().split())
+    assert found == {"0100007F"}  # 127.0.0.1
+
+
 def test_a_signal_checkpoints_and_two_processes_resume_to_the_same_bits(config: Path, whole: Path) -> None:
     run = config.parent / "run"
     done = optrun("train", config, "--nproc", 2, "--run-dir", run, "model.what=SIGTERM", mortal=True)
@@ -168,14 +178,15 @@ def test_a_killed_process_is_started_again(config: Path, whole: Path) -> None:
 
 
 def test_another_number_of_processes_goes_on(config: Path) -> None:
-    """From one to two, which share its weights and what the optimizer knows, and back to one: within float32 error what
-    one process computes, without dropout."""
-    changes = ("model={name: mlp, hidden: [24]}", "scheduler=null")
+    """From one to two, which share its weights (one of them in two places) and what the optimizer knows, and back to
+    one: within float32 error what one process computes, without dropout."""
+    changes = ("model={name: tied}", "scheduler=null")
     run, alone = config.parent / "run", config.parent / "alone"
     assert optrun("train", config, *changes, "steps=20", "--run-dir", run).returncode == 0
     for nproc, steps, how in ((2, 40, "fsdp"), (1, 60, "ddp")):
         done = optrun("resume", run, f"steps={steps}", f"distributed={how}", "--nproc", nproc)
         assert done.returncode == 0, done.stderr
+        assert f"the number of processes was {3 - nproc} and is {nproc}: bits may differ" in done.stderr
         assert summary(run)["processes"] == nproc
     assert optrun("train", config, *changes, "--run-dir", alone).returncode == 0
     for row, other in zip(rows(run), rows(alone), strict=True):
@@ -195,6 +206,33 @@ def test_what_cannot_be_shared_is_refused(config: Path) -> None:
         "override sync_batch_norm=true: sync_batch_norm: torch's SyncBatchNorm works on GPUs only; set it to false",
     ]
     assert not list((config.parent / "runs").iterdir())
+
+
+def test_what_one_process_cannot_build_ends_all(config: Path) -> None:
+    done = optrun("train", config, "--nproc", 2, "--run-dir", config.parent / "run", "model.what=building")
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()
+    assert first.startswith("process 1 of 2: ConfigError: ")
+    assert "model: no room (ValueError at ranks_parts.py:" in first
+    assert last == "process 0 of 2 has failed with exit code 1; nothing was trained"
+    assert not (config.parent / "run").exists()
+
+
+def test_what_is_behind_two_dashes_stays_there(config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("optrun.experiment.launching.launch", lambda arguments, *_: given.extend(arguments) or 0)
+    monkeypatch.setattr(sys, "argv", ["optrun", "train", str(config), "--", "steps=3"])
+    launched(2, 0, load(config, {"model": "linear"}), None, tmp_path / "runs", "run-dir")
+    assert [given[0], *given[2:]] == ["train", str(config), "--", "steps=3"]
+    assert given[1].startswith(f"--run-dir={tmp_path / 'runs'}")
+
+
+def test_a_process_has_to_know_which_one_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with pytest.raises(UsageError, match=r"^WORLD_SIZE is 2 and there is no LOCAL_RANK to tell which"), joined("cpu"):
+        pass
 
 
 def test_wrong_numbers_are_refused(config: Path) -> None:

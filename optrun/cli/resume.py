@@ -39,5 +39,7 @@ def resume(
 
     output = silent_unless_first(Output(json, quiet))
     with warnings_as_sentences(output), joined(as_it_was(directory).device) as ranks:
+        if ranks is not None:
+            directory = ranks.told(directory)  # `last` may be another one by now
         resumed = Experiment.resumed(directory, overrides or [], imported=imported, force=force, ranks=ranks)
         follow(resumed, directory, output)

@@ -20,11 +20,11 @@ __all__ = ["is_to_be_launched", "launched", "silent_unless_first", "started_befo
 
 def is_to_be_launched(nproc: int, max_restarts: int) -> bool:
     """Whether this process is to start those that train. Raises UsageError for what cannot be."""
-    from optrun.experiment.launching import demand_sensible, meet
+    from optrun.experiment.launching import MEETING, demand_sensible, meet
 
     demand_sensible(nproc, max_restarts)
     if "RANK" in os.environ:
-        if nproc > 1 and "OPTRUN_MEETING" not in os.environ:
+        if nproc > 1 and MEETING not in os.environ:
             raise UsageError("torchrun has started this process: it says how many there are; leave out --nproc")
         meet()
         return False
@@ -45,7 +45,7 @@ def launched(
     made = option is not None and directory is None
     if made:
         directory = new_run_directory(runs_dir, spec.name, datetime.now())
-        arguments = [*arguments, f"--{option}={directory}"]
+        arguments = [arguments[0], f"--{option}={directory}", *arguments[1:]]  # what stands behind a `--` is no option
     elif option is not None and directory is not None and is_run(directory):
         raise UsageError(f"{directory} holds a run already; resume it, or choose another directory")
 

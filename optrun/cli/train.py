@@ -58,10 +58,13 @@ def train(
 
     from optrun.cli.progress import follow, warnings_as_sentences
     from optrun.experiment import Experiment
-    from optrun.training.ranks import joined
+    from optrun.training.ranks import as_one, joined
 
     with warnings_as_sentences(output), joined(spec.device) as ranks:
-        directory = started_before(run_dir) if resume is None else resolve(resume, runs_dir)
+        with as_one(ranks):
+            directory = started_before(run_dir) if resume is None else resolve(resume, runs_dir)
+        if ranks is not None:
+            directory = ranks.told(directory)  # another machine may not see that it is there
         if directory is None:
             experiment = Experiment.new(spec, runs_dir, directory=run_dir, imported=imported, ranks=ranks)
             follow(experiment, experiment.directory, output)

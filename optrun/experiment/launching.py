@@ -10,6 +10,7 @@ Source: https://docs.pytorch.org/docs/stable/elastic/agent.html
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -22,15 +23,13 @@ from typing import Any, NoReturn
 
 from optrun.errors import Interrupted, RunError, UsageError
 from optrun.runs import files
+from optrun.training.ranks import MEETING
 
 __all__ = ["demand_sensible", "end", "launch", "meet"]
 
-MEETING = "OPTRUN_MEETING"
-"""The variable that names the private directory (see `training/ranks.py`)."""
-
 MOST = 1024
 GRACE = 20
-"""Seconds that processes have to end in after one has died."""
+"""Seconds that processes have to end in after one has died; torch before 2.12 knows only its own 30."""
 
 
 def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: Callable[[], str]) -> int:
@@ -43,6 +42,7 @@ def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: Call
 
     for name in ("torch.distributed.elastic", "torch.distributed.launcher", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what has to be said is said below
+    known = {field.name for field in dataclasses.fields(LaunchConfig)}
     with tempfile.TemporaryDirectory(prefix="optrun-") as meeting, _surroundings(meeting, nproc):
         config = LaunchConfig(
             min_nodes=1,
@@ -55,7 +55,7 @@ def launch(arguments: Sequence[str], nproc: int, max_restarts: int, advice: Call
             local_addr="localhost",
             max_restarts=max_restarts,
             signals_to_handle="SIGQUIT",
-            shutdown_timeout=GRACE,
+            **({"shutdown_timeout": GRACE} if "shutdown_timeout" in known else {}),  # type: ignore[arg-type]
         )
         with _forwarding_signals(Path(meeting)):
             try:
@@ -81,8 +81,12 @@ def _surroundings(meeting: str, nproc: int) -> Iterator[None]:
         "OMP_NUM_THREADS": str(max(1, cores // nproc)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",
     }
+    ours = {
+        MEETING: meeting,
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else the agent has a store that listens on every interface
+    }
     before = dict(os.environ)
-    os.environ.update({**defaults, **before, MEETING: meeting})
+    os.environ.update({**defaults, **before, **ours})
     try:
         yield
     finally:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -99,7 +98,7 @@ class Experiment:
         self.summary_seconds = SUMMARY_SECONDS
         self._summarized = -math.inf
         self._final: dict[str, float] = {}
-        self._is_time, self._parent = False, os.getppid()
+        self._is_time = False
 
     @classmethod
     def new(
@@ -194,6 +193,8 @@ class Experiment:
         """What is not as it was when the run was trained last: told, or refused."""
         now = (self.state.data.fingerprint, imported, str(self.state.device))
         grave, slight = other_surroundings(stored, *now)
+        if (before := stored.get("processes")) not in (None, self.processes):
+            slight.append(f"the number of processes was {before} and is {self.processes}")
         if grave and not force:
             raise UsageError(f"{self.directory}: {' and '.join(grave)}; --force goes on with it nevertheless")
         self.notes += [f"{sentence}: forced" for sentence in grave]
@@ -275,7 +276,7 @@ class Experiment:
         """The signal that any process has been sent; the death of its parent counts as one. Whether a checkpoint is due
         by the clock, the first one says."""
         assert self.ranks is not None
-        if asked is None and os.getppid() != self._parent:
+        if asked is None and self.ranks.is_orphan:
             asked = signal.SIGTERM
         due = self.writes and self.state.time - self._saved_time >= CHECKPOINT_SECONDS
         asked, due = self.ranks.largest(asked or 0, due)

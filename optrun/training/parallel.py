@@ -12,6 +12,7 @@ Sources: Li et al. 2020, "PyTorch Distributed" (https://arxiv.org/abs/2006.15704
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ class Parallel:
             torch.distributed.broadcast(buffer, src=0)
 
     def whole(self, held: Any) -> Any:
-        """What a checkpoint of one process would hold, from what this one holds."""
+        """In the first process what a checkpoint of one process would hold, from what each holds."""
         return held
 
     def parted(self, saved: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
@@ -142,10 +143,11 @@ class Shards(Parallel):
 
         device = next(model.parameters()).device
         mesh = init_device_mesh(device.type, (ranks.size,))
-        for block in _blocks(model):
+        blocks = _blocks(model)
+        for block in blocks:
             fully_shard(block, mesh=mesh)
         network = fully_shard(model, mesh=mesh)
-        for part in (network, *_blocks(model)):
+        for part in (network, *blocks):
             part.set_gradient_divide_factor(1.0)  # type: ignore[operator]  # sums, not means
             part.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]  # gloo knows no other
         super().__init__(network, criterion, num_classes, ranks)  # type: ignore[arg-type]
@@ -157,7 +159,8 @@ class Shards(Parallel):
 
     def whole(self, held: Any) -> Any:
         if isinstance(held, torch.distributed.tensor.DTensor):
-            return held.detach().full_tensor()  # type: ignore[attr-defined]
+            together = held.detach().full_tensor()  # type: ignore[attr-defined]
+            return together.cpu() if self.ranks.rank == 0 else held  # one at a time: all of them may not fit
         if isinstance(held, dict):
             return type(held)((key, self.whole(value)) for key, value in held.items())
         if isinstance(held, list | tuple):
@@ -166,7 +169,7 @@ class Shards(Parallel):
 
     def parted(self, saved: Mapping[str, Any], model: nn.Module) -> Mapping[str, Any]:
         """Weights by their names; what an optimizer has for a weight, by the number of that weight and its shape."""
-        places = dict(model.named_parameters())
+        places = dict(model.named_parameters(remove_duplicate=False))
         weights = {key: _like(places[key], value) if key in places else value for key, value in saved["model"].items()}
         numbered = list(model.parameters())
         states = [
@@ -183,12 +186,15 @@ class Shards(Parallel):
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The parts that are brought together one at a time: layers of a stack, else the model's own parts."""
+    """The parts that are brought together one at a time: layers of a stack, else the model's own parts. What shares a
+    weight with another part stays with the model itself: a weight can be in one place only."""
     blocks: list[nn.Module] = []
     for part in model.children():
-        inner = list(part.children()) if isinstance(part, nn.ModuleList | nn.Sequential) else [part]
-        blocks += [each for each in inner if any(True for _ in each.parameters())]
-    return blocks
+        blocks += part.children() if isinstance(part, nn.ModuleList | nn.Sequential) else [part]
+    owners = collections.Counter(parameter for block in blocks for parameter in block.parameters())
+    owners.update(parameter for name, parameter in model.named_parameters() if "." not in name)
+    unshared = [block for block in blocks if all(owners[parameter] == 1 for parameter in block.parameters())]
+    return [block for block in unshared if any(True for _ in block.parameters())]
 
 
 def _like(place: Tensor, value: Any) -> Any:

@@ -21,6 +21,7 @@ from optrun.training.placing import placed, room
 from optrun.training.precision import Placement, autocast, dtype_of, loss_scaler
 from optrun.training.progress import Progress
 from optrun.training.randomness import seed_everything
+from optrun.training.ranks import Ranks, as_one
 from optrun.training.recent import Recent
 from optrun.training.schedule import Schedule
 from optrun.training.sizing import is_weightless, sized, unfused
@@ -28,7 +29,6 @@ from optrun.training.state import State
 from optrun.training.stepping import Stepper
 
 if TYPE_CHECKING:
-    from optrun.training.ranks import Ranks
     from optrun.training.shares import Shares
 
 __all__ = ["load_data", "prepare_run"]
@@ -62,33 +62,38 @@ def prepare_run(
     """
     if not spec.compile:
         without_compiler()
+    if ranks is not None and spec.dataset.settings.get("download"):
+        with as_one(ranks):
+            if ranks.local == 0:  # the others of this machine find it there
+                load_data(spec)
     with numerics(threads=1, deterministic=spec.deterministic):
-        with located(spec, "device"):
-            device = ranks.device(spec.device) if ranks else resolve_device(spec.device)
-        data = data or load_data(spec)
-        if not apart:
-            feasibility.judge_data(spec, data)
-        dtype = dtype_of(spec.precision)
-        seed_everything(spec.seed)
-        with located(spec, "model"):
-            make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
-            model = sized(spec.model.name, make, data, to_train=to_train)
+        with as_one(ranks):  # before all build their common model, which waits for every process
+            with located(spec, "device"):
+                device = ranks.device(spec.device) if ranks else resolve_device(spec.device)
+            data = data or load_data(spec)
             if not apart:
-                feasibility.judge_model(spec, model, data)
-        memory_format = getattr(torch, spec.memory_format)
-        model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
-        if memory_format != torch.contiguous_format:
-            model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
-        with located(spec, "loss"):
-            criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
-            if not apart:
-                feasibility.judge_loss(spec, data, criterion, device, dtype)
-        place = Placement(device, dtype, memory_format)
-        ready = placed(data, place, room(device))
-        batches: Batches | Shares = _batches(spec, ready, criterion, place)
-        if spec.threads == "auto":
-            rows = -(-spec.dataset.batch_size // (ranks.size if ranks else 1))
-            spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place, rows)})
+                feasibility.judge_data(spec, data)
+            dtype = dtype_of(spec.precision)
+            seed_everything(spec.seed)
+            with located(spec, "model"):
+                make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
+                model = sized(spec.model.name, make, data, to_train=to_train)
+                if not apart:
+                    feasibility.judge_model(spec, model, data)
+            memory_format = getattr(torch, spec.memory_format)
+            model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
+            if memory_format != torch.contiguous_format:
+                model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+            with located(spec, "loss"):
+                criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
+                if not apart:
+                    feasibility.judge_loss(spec, data, criterion, device, dtype)
+            place = Placement(device, dtype, memory_format)
+            ready = placed(data, place, room(device))
+            batches: Batches | Shares = _batches(spec, ready, criterion, place)
+            if spec.threads == "auto":
+                rows = -(-spec.dataset.batch_size // (ranks.size if ranks else 1))
+                spec = spec.model_copy(update={"threads": _threads(spec, model, ready, place, rows)})
         parallel = None
         if ranks is not None:
             from optrun.training.spreading import spread

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from optrun.errors import OptrunError, RunError, Unsaid, in_words
+from optrun.errors import OptrunError, RunError, Unsaid, UsageError, in_words
 from optrun.training.numerics import resolve_device
 
-__all__ = ["MEETING", "Ranks", "as_one", "is_first", "is_lost", "joined"]
+__all__ = ["MEETING", "Ranks", "as_one", "is_lost", "joined"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,13 @@ class Ranks:
     rank: int
     size: int
     local: int = 0
+    parent: int = field(default_factory=os.getppid, compare=False)
+    """The process that has started this one."""
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the process that has started this one is gone."""
+        return os.getppid() != self.parent
 
     def share(self, rows: int) -> slice:
         """Which of so many rows are this process's own: sizes differ by one at most, the first have more."""
@@ -100,19 +107,18 @@ class Ranks:
 
     def demand_equal(self, model: nn.Module) -> None:
         """Raises RunError unless every process has the same weights, to the bit."""
-        sums = [_bits(parameter).sum(dtype=torch.int64) for parameter in model.parameters()]
-        found = torch.stack(sums).cpu()
-        if any(not torch.equal(found, other) for other in self.gathered(found)):
+        others = 0
+        for parameter in model.parameters():
+            own = _bits(parameter)
+            first = own.clone()
+            torch.distributed.broadcast(first, src=0)
+            others += not torch.equal(own, first)
+        if any(self.totals(others)):
             raise RunError("the processes of the run no longer have the same weights: something in it is random")
 
 
 def _bits(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous().flatten().view(torch.uint8)
-
-
-def is_first() -> bool:
-    """Whether this process writes and speaks: it is alone, or number 0."""
-    return os.environ.get("RANK", "0") == "0" or not _are_many()
 
 
 def _are_many() -> bool:
@@ -147,6 +153,11 @@ def joined(device: str) -> Iterator[Ranks | None]:
 
 
 def _joined(device: str) -> Ranks:
+    if missing := [key for key in ("RANK", "LOCAL_RANK") if key not in os.environ]:
+        raise UsageError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and there is no {' and no '.join(missing)} to tell which of the "
+            f"processes this is; start them with torchrun or --nproc, or unset WORLD_SIZE"
+        )
     environment = {key: int(os.environ[key]) for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     ranks = Ranks(environment["RANK"], environment["WORLD_SIZE"], environment["LOCAL_RANK"])
     on_gpus = device not in ("cpu", "mps") and torch.cuda.is_available() and torch.distributed.is_nccl_available()
@@ -182,7 +193,12 @@ def as_one(ranks: Ranks | None) -> Iterator[None]:
     except Exception as error:
         failure = error
     if ranks is not None:
-        failures = ranks.gathered(None if failure is None else in_words(failure))
+        try:
+            failures = ranks.gathered(None if failure is None else in_words(failure))
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            raise RunError(f"another of the {ranks.size} processes has ended") from error
         if failure is None and any(failures):
             number, words = next((number, words) for number, words in enumerate(failures) if words)
             raise RunError(f"process {number} of {ranks.size}: {words}") from _Elsewhere()

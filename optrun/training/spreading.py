@@ -28,8 +28,9 @@ _CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 def spread(
     spec: Spec, model: nn.Module, criterion: Any, data: Data, batches: Batches | Shares, ranks: Ranks
 ) -> tuple[nn.Module, Shares, Parallel]:
-    """The model, this process's share of the batches, and how they are trained together. The model's weights become
-    those of the first process. Raises ConfigError with every reason why they cannot be."""
+    """The model, this process's share of the batches, and how they are trained together; the weights are those of the
+    first process (ddp), or each process's part of its own (fsdp). Raises ConfigError with every reason why they cannot
+    be."""
     assert isinstance(batches, Batches)
     on_gpus = next(model.parameters()).device.type == "cuda"
     problems = list(_problems(spec, model, batches, ranks, on_gpus))
@@ -57,12 +58,12 @@ def _problems(spec: Spec, model: nn.Module, batches: Batches, ranks: Ranks, on_g
     if size < ranks.size:
         message = f"must be at least {ranks.size}, the number of processes that share a batch, not {size}"
         yield spec.problem(("dataset", "batch_size"), message)
-    elif batch_norms(model) and not spec.sync_batch_norm:
-        last = len(batches.part) % size or size
-        if min(size, last) // ranks.size < 2:
+    elif batch_norms(model):
+        last, least = len(batches.part) % size or size, 1 if spec.sync_batch_norm else 2
+        if min(size, last) // ranks.size < least:
             message = (
                 f"of a batch of {min(size, last)} (the last of an epoch has {last}) some of {ranks.size} processes get "
-                f"fewer than 2 examples, and BatchNorm needs 2; choose another batch_size"
+                f"fewer than {least} examples, and BatchNorm needs {least}; choose another batch_size"
             )
             yield spec.problem(("dataset", "batch_size"), message)
     if spec.sync_batch_norm and not on_gpus:
