@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +13,15 @@ import pytest
 from sweeping import BASE, metrics, statuses, write_sweep
 
 from optrun.config.sweep import load_sweep
+from optrun.runs.journal import PIECE
 from optrun.runs.lock import Lock
 from optrun.sweeps import Sweep, parcel, work
 from optrun.sweeps.executors.apart import Apart
 from optrun.sweeps.executors.fused import Fused
 from optrun.sweeps.executors.inline import Inline
 from optrun.sweeps.executors.interface import Executor
+from optrun.sweeps.freight import Stock, _looked_at, pieces
+from optrun.sweeps.lodging import lodge, lodging
 from optrun.sweeps.work import train_trial
 
 
@@ -104,3 +108,63 @@ def test_a_trial_that_is_in_use_fails_alone(path: Path, tmp_path: Path, monkeypa
             for _ in found.events(executor):
                 pass
         assert found.counts == {"completed": 2, "failed": 1}
+
+
+@pytest.fixture
+def lodged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a machine, with a process that has its own in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = lodging()
+    with lodge(folder):
+        yield folder
+
+
+@pytest.mark.parametrize("content", [{"a.csv": 0, "b/c.csv": 3 * PIECE // 2}, {}])
+def test_data_is_received_whole(tmp_path: Path, content: dict[str, int], lodged: Path) -> None:
+    """By two at the same time, too."""
+    (tmp_path / "data" / "b").mkdir(parents=True)
+    for name, size in content.items():
+        (tmp_path / "data" / name).write_bytes(bytes(size))
+    given = [_looked_at(str(tmp_path / "data"))]
+    *sent, end = pieces(given, [given[0].path])
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    stocks = [Stock(given, lodged)]
+    with lodge(lodged):
+        stocks.append(Stock(given, lodged))
+        for piece in sent:
+            for stock in stocks:
+                stock.receive(*piece)
+                assert stock.places() == {given[0].path: None}
+        for stock in stocks:
+            stock.receive(*end)
+        place = stock.places()[given[0].path]
+    assert place is not None
+    found = {str(path.relative_to(place)): path.stat().st_size for path in Path(place).rglob("*") if path.is_file()}
+    assert found == content
+
+
+def test_data_that_changes_meanwhile_is_not_taken(tmp_path: Path, lodged: Path) -> None:
+    (tmp_path / "own.csv").write_text("a\n1\n")
+    given = [_looked_at(str(tmp_path / "own.csv"))]
+    (tmp_path / "own.csv").write_text("a\n1\n2\n")
+    stock = Stock(given, lodged)
+    *sent, end = pieces(given, [given[0].path])
+    for piece in sent:
+        stock.receive(*piece)
+    with pytest.raises(OSError, match="has changed while it was sent"):
+        stock.receive(*end)
+
+
+def test_what_killed_processes_leave_is_removed(tmp_path: Path, lodged: Path) -> None:
+    (lodged / "worker-killed" / "optrun-trial").mkdir(parents=True)
+    own = tempfile.gettempdir()
+    with lodge(lodged):
+        assert sorted(lodged.iterdir()) == sorted(map(Path, (own, tempfile.gettempdir())))
+
+
+@pytest.mark.usefixtures("lodged")
+def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lodging().chmod(0o755)
+    with pytest.raises(PermissionError, match="only you can enter"):
+        lodging()

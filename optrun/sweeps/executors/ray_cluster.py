@@ -53,7 +53,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None, needs: Needs, jobs: int | None) -> None:
-        self.address, self.needs, self.jobs = address, needs, jobs
+        self.address = None if address == "local" else address  # Ray's own word would listen beyond this machine
+        self.needs, self.jobs = needs, jobs
         self._ray: Any = None
         self._ours = False
         self._folder: str | None = None
@@ -190,5 +191,6 @@ def _keep_to_ourselves() -> None:
     """What Ray reads when it is imported: its nodes are at 127.0.0.1 whatever the system, and who wants to talk to them
     needs a token that only processes of this cluster have."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
