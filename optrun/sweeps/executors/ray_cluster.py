@@ -19,13 +19,17 @@ from typing import Any
 from optrun.errors import OptrunError, UsageError
 from optrun.sweeps.executors.cores import physical_cores
 
-__all__ = ["Cluster", "Needs"]
+__all__ = ["Cluster", "Needs", "Unreachable"]
 
 _STORE = 256 << 20
 """Bytes of a local cluster's object store: what passes through it comes in pieces of `journal.PIECE`."""
 
 _PATIENCE = 60.0
 """Seconds to wait for an answer that only tells how things stand."""
+
+
+class Unreachable(OptrunError):
+    """Nothing is heard any more, and Ray does not know yet whether a process has died or its whole node."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ class Cluster:
             raise OptrunError("its process was killed since the memory of its node was full.") from error
         except errors.RayTaskError as error:
             raise OptrunError(f"its worker failed: {error.cause!r}") from error
+        except errors.ActorUnavailableError as error:
+            raise Unreachable("its process is not to be reached any more.") from error
         except errors.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise OptrunError(f"its process died ({lines[-1] if lines else type(error).__name__})") from error
