@@ -33,7 +33,9 @@ ALONE = {**SLOW, "optimizer": {"name": "SGD", "lr": 0.1, "foreach": True}}
 """What a stack of trials has no rule for: each is a task of its own."""
 
 OWN = """\
-import csv, random, optrun, torch
+import csv, os, random, sys, optrun, torch
+if "ray" in sys.modules:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "no GPU is reserved, none is to be seen"
 @optrun.models.register
 def own(data, *, hidden: int = 8):
     return torch.nn.Sequential(torch.nn.Linear(3, hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, 2))

@@ -139,6 +139,8 @@ class Cluster:
     def actor(self, of: type, environment: Mapping[str, str], *arguments: Any) -> Any:
         """An actor `of(*arguments)` that begins when a node has room for it."""
         here = {"TMPDIR": self._folder} if self._folder is not None else {}  # what is killed leaves files there
+        if not self.needs.gpus:
+            here["CUDA_VISIBLE_DEVICES"] = ""  # else Ray leaves all of a node's to an actor that reserves none
         options = {"num_cpus": self.needs.cpus, "num_gpus": self.needs.gpus, "max_restarts": 0}
         return (
             self._ray.remote(of)
