@@ -20,7 +20,8 @@ __all__ = ["is_to_be_launched", "launched", "silent_unless_first", "started_befo
 
 def is_to_be_launched(nproc: int, max_restarts: int) -> bool:
     """Whether this process is to start those that train. Raises UsageError for what cannot be."""
-    from optrun.experiment.launching import MEETING, demand_sensible, meet
+    from optrun.experiment.launching import demand_sensible, meet
+    from optrun.training.ranks import MEETING
 
     demand_sensible(nproc, max_restarts)
     if "RANK" in os.environ:

@@ -436,7 +436,6 @@ class Experiment:
             "config_hash": self._config_hash,
             **summarized(self.state, self._wall_time, self._final),
             "engine": self.engine,
-            "processes": self.processes,
             "error": error,
         }
         self.record.summary(self.summary)

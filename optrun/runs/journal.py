@@ -15,7 +15,7 @@ from typing import Any
 from optrun.runs import files
 from optrun.runs.layout import Layout
 
-__all__ = ["Call", "Copy", "Journal", "packed", "unpack"]
+__all__ = ["PIECE", "Call", "Copy", "Journal", "packed", "unpack"]
 
 Call = tuple[Any, ...]
 """The name of a method of `System`, and its arguments; paths are relative, and files are numbers."""
@@ -174,20 +174,23 @@ class Copy:
         files.system.mkdir(self._path(name))
 
 
-def packed(directory: Path) -> dict[str, bytes]:
-    """The files of the run in `directory`, unfinished ones included, by their paths from there; not its lock.
+def packed(directory: Path) -> dict[str, bytes | None]:
+    """What there is in the run in `directory`, by its path from there: files, unfinished ones included, and None for
+    a directory, so that one that is empty is not made twice. No links, and not its lock.
 
     Raises OSError.
     """
     lock = Layout(directory).lock
-    found = [path for path in sorted(directory.rglob("*")) if path.is_file() and not path.is_symlink() and path != lock]
-    return {str(path.relative_to(directory)): files.read(path) for path in found}
+    found = [path for path in sorted(directory.rglob("*")) if not path.is_symlink() and path != lock]
+    directories = {str(path.relative_to(directory)): None for path in found if path.is_dir()}
+    return directories | {str(path.relative_to(directory)): files.read(path) for path in found if path.is_file()}
 
 
-def unpack(content: Mapping[str, bytes], directory: Path) -> None:
-    """Make `directory`, with these files in it. Raises OSError."""
+def unpack(content: Mapping[str, bytes | None], directory: Path) -> None:
+    """Make `directory`, with what was packed in it. Raises OSError."""
     directory.mkdir(parents=True)
     for name, data in content.items():
-        path = directory / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
+        if data is None:
+            (directory / name).mkdir()
+        else:
+            (directory / name).write_bytes(data)

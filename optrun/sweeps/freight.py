@@ -62,41 +62,48 @@ def pieces(given: Sequence[Freight], lacking: Sequence[str]) -> Iterator[Piece]:
 
 
 class Stock:
-    """What of `given` there is on this machine, for all its processes."""
+    """What of `given` there is on this machine, for all its processes, in `folder`."""
 
-    def __init__(self, given: Sequence[Freight]) -> None:
+    def __init__(self, given: Sequence[Freight], folder: Path) -> None:
         self.given = {each.path: each for each in given}
-        self.folder = Path(tempfile.gettempdir(), f"optrun-data-{os.getuid()}")
+        self.folder = folder
+        self._coming = Path(tempfile.gettempdir(), "coming")
+        """This process's own: whoever else receives the same does not disturb it."""
 
     def places(self) -> dict[str, str | None]:
         """Where each is here; None for those that are lacking."""
         return {path: self._place(each) for path, each in self.given.items()}
 
     def receive(self, path: str, name: str | None, data: bytes) -> None:
-        """The next piece of one that was lacking. Raises OSError."""
+        """The next piece of one that was lacking. Raises OSError, also when it is not what it was at first."""
         each = self.given[path]
-        coming = self.folder / f"{each.key}.coming"
-        if name is None:
-            coming.rename(self.folder / each.key)
+        coming = self._coming / each.key
+        to = coming / Path(path).name
+        if name is not None:
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            with open(to / name, "ab") as file:
+                file.write(data)
             return
-        file = Path(coming, Path(path).name, name)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(file, "ab") as to:
-            to.write(data)
+        if any((to / of).stat().st_size != size for of, size, _ in each.files):
+            raise OSError(f"{path} has changed while it was sent")
+        if not each.files:
+            to.mkdir(parents=True)
+        with contextlib.suppress(OSError):  # somebody else was faster
+            coming.rename(self.folder / each.key)
 
     def wait(self) -> None:
         """Until another process has received what is lacking, or is seen to receive nothing any more."""
         size, since = -1, time.monotonic()
         while any(place is None for place in self.places().values()) and time.monotonic() - since < _PATIENCE:
-            now = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-            if now != size:
-                size, since = now, time.monotonic()
+            with contextlib.suppress(FileNotFoundError):  # it has come
+                now = sum(path.stat().st_size for path in self.folder.glob("worker-*/coming/**/*"))
+                if now != size:
+                    size, since = now, time.monotonic()
             time.sleep(0.2)
 
     def clear(self) -> None:
         """Forget what was received in part."""
-        for each in self.given.values():
-            shutil.rmtree(self.folder / f"{each.key}.coming", ignore_errors=True)
+        shutil.rmtree(self._coming, ignore_errors=True)
 
     def _place(self, each: Freight) -> str | None:
         here = self.folder / each.key / Path(each.path).name

@@ -20,7 +20,7 @@ from optrun.runs.journal import Call, Copy, Journal, packed, unpack
 from optrun.runs.layout import is_run
 from optrun.runs.lock import Lock
 from optrun.sweeps.executors.interface import attempt
-from optrun.sweeps.tasks import Ended, GroupTask, Noted, Task
+from optrun.sweeps.tasks import Ended, GroupTask, Noted, Refused, Task
 from optrun.sweeps.together import train_group
 from optrun.sweeps.work import PATIENCE, shared, train_trial
 
@@ -48,7 +48,7 @@ class Parcel:
         self.work, self.task, self.git = work, task, git
         trains = work in (train_trial, train_group)
         self.trials: tuple[Task, ...] = (task.tasks if isinstance(task, GroupTask) else (task,)) if trains else ()
-        self.content: dict[str, Mapping[str, bytes]] = {}
+        self.content: dict[str, Mapping[str, bytes | None]] = {}
         self.refusal: str | None = None
         """Why it cannot be worked on."""
         self._locks: list[Lock] = []
@@ -104,9 +104,8 @@ class Parcel:
 def elsewhere(parcel: Parcel) -> Iterator[Brought]:
     """Work on the parcel's task in a directory of this machine, and bring back what is written there."""
     if parcel.refusal is not None:
-        ended = Ended("failed", parcel.refusal)
-        for number in range(len(parcel.trials)):
-            yield Brought([], (number, ended) if isinstance(parcel.task, GroupTask) else ended)
+        is_group = isinstance(parcel.task, GroupTask)  # of which the others can be trained alone
+        yield Brought([], (None, Refused(parcel.refusal)) if is_group else Ended("failed", parcel.refusal))
         return
     shared.git = parcel.git
     if not parcel.trials:
@@ -129,7 +128,7 @@ def elsewhere(parcel: Parcel) -> Iterator[Brought]:
         shutil.rmtree(here, ignore_errors=True)
 
 
-def _read(directory: Path) -> dict[str, bytes]:
+def _read(directory: Path) -> dict[str, bytes | None]:
     with files.reporting("read", directory):
         return packed(directory)
 

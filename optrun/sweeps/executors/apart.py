@@ -76,7 +76,7 @@ def _heard(parcel: Parcel, brought: Brought | Lost) -> Any:
         parcel.close()
         return brought
     parcel.follow(brought.calls)
-    if brought.is_last:
+    if brought.is_last or isinstance(brought.report, Lost):  # of which the driver writes into the directory itself
         parcel.close()
     return brought.report
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from optrun.errors import OptrunError, UsageError
 from optrun.signals import StopRequest
 from optrun.sweeps.executors.batch import Batch
-from optrun.sweeps.executors.ray_cluster import Cluster, Needs
+from optrun.sweeps.executors.ray_cluster import Cluster, Needs, Unreachable
 from optrun.sweeps.executors.ray_worker import Ready, Worker, installed, ring
 from optrun.sweeps.executors.worker import ENVIRONMENT, MALLOC
 from optrun.sweeps.freight import Freight, Piece, pieces
@@ -29,8 +29,11 @@ _LOOK = 5.0
 _AHEAD = 16
 """Reports that a worker makes before the driver has taken the first of them."""
 
+_SILENCE = 60.0
+"""Seconds for Ray to find out whether the node of a worker is lost that cannot be reached: by default it takes 15."""
+
 _FAILURES = 3
-"""Workers one after the other that die before they are ready, after which there is no hope."""
+"""Generations of workers that die before they are ready, one after the other, after which there is no hope."""
 
 
 @dataclass(eq=False)
@@ -45,6 +48,10 @@ class _Handle:
     coming: Iterator[Piece] | None = None
     """The data that it receives for its node."""
     task: int | None = None
+    generation: int = 0
+    """How many before it have died before they were ready."""
+    silent_until: float | None = None
+    """It cannot be reached; then it is given up, unless its node turns out to be lost before."""
 
 
 class Ray:
@@ -110,6 +117,7 @@ class Ray:
                         yield None, None
                     for worker in [w for w in self._workers if w.awaited in speaking]:
                         yield from self._heard(batch, worker)
+                    yield from self._missed(batch)
             finally:
                 self._abandon()
 
@@ -131,7 +139,7 @@ class Ray:
         """Give idle workers something to do, and start more of them if there is enough for them."""
         self._look()
         for worker in self._workers:
-            if batch.waiting and worker.awaited is None:
+            if batch.waiting and worker.awaited is None and worker.task is None:
                 worker.task = batch.waiting.popleft()
                 work = worker.actor.work.options(num_returns="streaming", _generator_backpressure_num_objects=_AHEAD)
                 worker.awaited = work.remote(batch.work, batch.tasks[worker.task])
@@ -142,7 +150,8 @@ class Ray:
     def _start(self) -> None:
         """One more worker, on whichever node has room."""
         actor = self._cluster.actor(Worker, {"GLIBC_TUNABLES": MALLOC, **ENVIRONMENT}, self._freight)
-        self._workers.append(_Handle(actor, actor.prepare.remote(self._imports, sys.argv, installed())))
+        ready = actor.prepare.remote(self._imports, sys.argv, installed())
+        self._workers.append(_Handle(actor, ready, generation=self._failures))
 
     def _heard(self, batch: Batch, worker: _Handle) -> Iterator[tuple[Any, Any]]:
         """What a worker that has something to say says."""
@@ -153,20 +162,36 @@ class Ray:
             report = self._cluster.next(worker.awaited)
         except StopIteration:
             worker.task = worker.awaited = None
+        except Unreachable:
+            worker.awaited, worker.silent_until = None, time.monotonic() + _SILENCE
         except OptrunError as death:
-            task, with_node = worker.task, self._gone(worker)
-            if self.stopped is None:
-                reason = "its node left the cluster." if with_node else str(death)
-                yield batch.tasks[task], batch.lose(task, reason, node=with_node)
+            yield from self._lost(batch, worker, str(death))
         else:
             yield batch.tasks[worker.task], report
+
+    def _missed(self, batch: Batch) -> Iterator[tuple[Any, Any]]:
+        """Give up workers that cannot be reached, once it is known why, or was waited for long enough."""
+        silent = [worker for worker in self._workers if worker.silent_until is not None]
+        nodes = self._cluster.nodes() if silent else {}
+        for worker in silent:
+            is_over = worker.silent_until is not None and worker.silent_until < time.monotonic()
+            if is_over or self.stopped is not None or worker.node not in nodes:
+                yield from self._lost(batch, worker, "its process was not to be reached any more.")
+
+    def _lost(self, batch: Batch, worker: _Handle, reason: str) -> Iterator[tuple[Any, Any]]:
+        """The worker has died, and its task waits again if it may."""
+        task, with_node = worker.task, self._gone(worker)
+        if self.stopped is None and task is not None:
+            reason = "its node left the cluster." if with_node else reason
+            yield batch.tasks[task], batch.lose(task, reason, node=with_node)
 
     def _prepared(self, worker: _Handle) -> None:
         """It can work, or cannot yet, or has died. Raises OptrunError when others will fare no better."""
         try:
             ready = self._cluster.get(worker.awaited)
         except OptrunError as death:
-            self._failures += not self._gone(worker)
+            self._gone(worker)
+            self._failures = max(self._failures, worker.generation + 1)
             if self._failures >= _FAILURES:
                 raise OptrunError(f"workers cannot start: {death}") from death
             return

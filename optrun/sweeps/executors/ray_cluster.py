@@ -19,13 +19,17 @@ from typing import Any
 from optrun.errors import OptrunError, UsageError
 from optrun.sweeps.executors.cores import physical_cores
 
-__all__ = ["Cluster", "Needs"]
+__all__ = ["Cluster", "Needs", "Unreachable"]
 
 _STORE = 256 << 20
 """Bytes of a local cluster's object store: what passes through it comes in pieces of `journal.PIECE`."""
 
 _PATIENCE = 60.0
 """Seconds to wait for an answer that only tells how things stand."""
+
+
+class Unreachable(OptrunError):
+    """Nothing is heard any more, and Ray does not know yet whether a process has died or its whole node."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None, needs: Needs, jobs: int | None) -> None:
-        self.address, self.needs, self.jobs = address, needs, jobs
+        self.address = None if address == "local" else address  # Ray's own word would listen beyond this machine
+        self.needs, self.jobs = needs, jobs
         self._ray: Any = None
         self._ours = False
         self._folder: str | None = None
@@ -134,6 +139,8 @@ class Cluster:
     def actor(self, of: type, environment: Mapping[str, str], *arguments: Any) -> Any:
         """An actor `of(*arguments)` that begins when a node has room for it."""
         here = {"TMPDIR": self._folder} if self._folder is not None else {}  # what is killed leaves files there
+        if not self.needs.gpus:
+            here["CUDA_VISIBLE_DEVICES"] = ""  # else Ray leaves all of a node's to an actor that reserves none
         options = {"num_cpus": self.needs.cpus, "num_gpus": self.needs.gpus, "max_restarts": 0}
         return (
             self._ray.remote(of)
@@ -181,6 +188,8 @@ class Cluster:
             raise OptrunError("its process was killed since the memory of its node was full.") from error
         except errors.RayTaskError as error:
             raise OptrunError(f"its worker failed: {error.cause!r}") from error
+        except errors.ActorUnavailableError as error:
+            raise Unreachable("its process is not to be reached any more.") from error
         except errors.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise OptrunError(f"its process died ({lines[-1] if lines else type(error).__name__})") from error
@@ -190,5 +199,6 @@ def _keep_to_ourselves() -> None:
     """What Ray reads when it is imported: its nodes are at 127.0.0.1 whatever the system, and who wants to talk to them
     needs a token that only processes of this cluster have."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -21,6 +21,7 @@ from optrun.sweeps.executors.interface import attempt
 from optrun.sweeps.executors.pool import PRELOAD
 from optrun.sweeps.executors.worker import return_memory
 from optrun.sweeps.freight import Freight, Stock
+from optrun.sweeps.lodging import lodge, lodging
 from optrun.sweeps.work import shared
 
 __all__ = ["Ready", "Worker", "installed", "ring"]
@@ -42,7 +43,7 @@ class Worker:
     """Works on one task at a time, in the main thread of its process."""
 
     def __init__(self, freight: Sequence[Freight]) -> None:
-        self.stock = Stock(freight)
+        self.freight = freight
 
     def prepare(self, imports: Mapping[str, bytes], argv: Sequence[str], version: str) -> Ready:
         """Run the user's files, by their paths at the driver's, and import what every trial needs."""
@@ -53,20 +54,21 @@ class Worker:
             there = f"optrun {installed()} is installed on {os.uname().nodename}, {version} here"
             return Ready(node, os.getpid(), trouble=f"{there}; install the same")
         sys.argv[:] = argv
-        folder = Path(tempfile.mkdtemp(prefix="optrun-imports-"))
-        path = ""
+        path = node
         try:
+            self.lock = lodge(folder := lodging())
+            self.stock = Stock(self.freight, folder)
             for number, (path, source) in enumerate(imports.items()):
-                copy = folder / str(number) / Path(path).name
-                copy.parent.mkdir()
+                copy = Path(tempfile.gettempdir(), "imports", str(number), Path(path).name)
+                copy.parent.mkdir(parents=True)
                 copy.write_bytes(source)
                 import_file(copy)
             for module in PRELOAD:
                 importlib.import_module(module)
+            return self.stocked()
         except BaseException as error:  # whatever it is, the driver must hear of it
             said = str(error) if isinstance(error, OptrunError) else f"{path}: {error!r}"
             return Ready(node, os.getpid(), trouble=said)
-        return self.stocked()
 
     def stocked(self) -> Ready:
         """Take the data from where it is on this node, as far as it is there."""
