@@ -19,9 +19,10 @@ from optrun.sweeps import Sweep, parcel, work
 from optrun.sweeps.executors.apart import Apart
 from optrun.sweeps.executors.fused import Fused
 from optrun.sweeps.executors.inline import Inline
-from optrun.sweeps.executors.interface import Executor
+from optrun.sweeps.executors.interface import Executor, Lost
 from optrun.sweeps.freight import Stock, _looked_at, pieces
 from optrun.sweeps.lodging import lodge, lodging
+from optrun.sweeps.tasks import Ended, Noted
 from optrun.sweeps.work import train_trial
 
 
@@ -59,6 +60,19 @@ def sweep(path: Path, runs: Path, executor: Executor) -> Sweep:
     return found
 
 
+class Dying(Here):
+    """Loses its worker whenever a trial has said how it ended, and tries it once more."""
+
+    def run(self, work: Callable[[Any], Iterator[Any]], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        for task in tasks:
+            for _, said in super().run(work, [task]):
+                yield task, said
+                if isinstance(said.report, Ended):
+                    yield task, Lost("its process died.", again=True)
+                    yield from super().run(work, [task])
+                    break
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     base = {**BASE, "checkpoint_every": 1}
@@ -82,6 +96,15 @@ def test_empty_directories_go_along(path: Path, tmp_path: Path) -> None:
             file.unlink()
     sweep(path, tmp_path, Apart(Here()))
     assert statuses(tmp_path / "s") == ["completed"] * 2
+
+
+def test_a_trial_ends_once(path: Path, tmp_path: Path) -> None:
+    found = Sweep(load_sweep(path), tmp_path)
+    with found, Apart(Dying()) as executor:
+        said = [event for event in found.events(executor) if event is not None]
+    assert [*map(type, said)].count(Noted) == 0
+    assert sum(isinstance(event, tuple) and isinstance(event[1], Ended) for event in said) == 2
+    assert found.counts == {"completed": 2}
 
 
 def test_work_that_raises_fails_its_trial_alone(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

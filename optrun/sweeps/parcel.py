@@ -51,6 +51,8 @@ class Parcel:
         self.content: dict[str, Mapping[str, bytes | None]] = {}
         self.refusal: str | None = None
         """Why it cannot be worked on."""
+        self.has_ended = False
+        """Its one trial has said how it ended."""
         self._locks: list[Lock] = []
         self._copy: Copy | None = None
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from optrun.runs.environment import git
 from optrun.sweeps.executors.interface import Executor, Lost
 from optrun.sweeps.parcel import Brought, Parcel, elsewhere
-from optrun.sweeps.tasks import GroupTask, Task
+from optrun.sweeps.tasks import Ended, GroupTask, Task
 
 __all__ = ["Apart"]
 
@@ -71,13 +71,17 @@ class Apart:
 
 
 def _heard(parcel: Parcel, brought: Brought | Lost) -> Any:
-    """Bring what was written into the directories, and give the report, if there is one."""
+    """Bring what was written into the directories, and give the report, if there is one. A worker that dies when its
+    trial has ended is no loss, though the trial is looked at once more."""
     if isinstance(brought, Lost):
         parcel.close()
-        return brought
+        return None if parcel.has_ended else brought
     parcel.follow(brought.calls)
     if brought.is_last or isinstance(brought.report, Lost):  # of which the driver writes into the directory itself
         parcel.close()
+    if parcel.has_ended:
+        return None
+    parcel.has_ended = isinstance(brought.report, Ended)
     return brought.report
 
 
