@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from optrun.errors import Diverged, RunError
-from optrun.experiment.run import CHECKPOINT_SECONDS, SUMMARY_SECONDS, Experiment
+from optrun.experiment.logbook import CHECKPOINT_SECONDS, SUMMARY_SECONDS
+from optrun.experiment.run import Experiment
 from optrun.fused.loop import Told, fit
 from optrun.fused.member import Member
 from optrun.fused.probe import Probe
