@@ -146,8 +146,12 @@ def test_preempted_trials_are_saved_and_queued_again(
     assert len(re.findall("was stopped by the cluster, saved, and is queued again", said)) == 2
     assert metrics(slurm.sweep) == undisturbed
     for path in slurm.sweep.glob("*/environment.json"):
-        [resume] = json.loads(path.read_text())["resumes"]
+        environment = json.loads(path.read_text())
+        [resume] = environment["resumes"]
         assert resume["step"] > 0
+        for told in (environment, resume):
+            assert Path(told["job"]["log"]).name == f"{told['job']['id']}_0_log.err"
+            assert Path(told["job"]["log"]).is_file()
 
 
 def test_a_group_is_one_job_and_is_queued_again(slurm: Slurm, undisturbed: Mapping[str, Any], tmp_path: Path) -> None:

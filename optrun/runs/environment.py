@@ -13,10 +13,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "git", "last_versions", "resumed", "surroundings", "versions"]
+__all__ = ["describe", "git", "last_versions", "resumed", "surroundings", "tell", "versions"]
 
 _GIT_TIMEOUT = 5.0
 """Seconds; a status takes milliseconds, but hours on a dead network drive."""
+
+_TOLD: dict[str, Any] = {}
+
+
+def tell(**about: Any) -> None:
+    """Have every run that begins, or goes on, in this process say this too: of which job of a cluster it is, say."""
+    _TOLD.update(about)
 
 
 def surroundings(source: Path) -> dict[str, Any]:
@@ -32,6 +39,7 @@ def surroundings(source: Path) -> dict[str, Any]:
         "cpu": _cpu(),
         "cpu_count": os.cpu_count(),
         "git": git(source),
+        **_TOLD,
     }
 
 
@@ -60,7 +68,14 @@ def resumed(
     """
     before = environment.get("resumes")
     about = {"changes": list(changes)} if changes else {}
-    resume = {"time": _now(), "step": step, "command_line": shlex.join(command_line), "versions": versions(), **about}
+    resume = {
+        "time": _now(),
+        "step": step,
+        "command_line": shlex.join(command_line),
+        "versions": versions(),
+        **about,
+        **_TOLD,
+    }
     return {**environment, "resumes": [*(before if isinstance(before, list) else []), resume]}
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from optrun.components.plugins import import_file
+from optrun.runs import environment
 from optrun.signals import StopRequest
 from optrun.sweeps.executors.interface import Lost, attempt
 from optrun.sweeps.executors.slurm.claims import Claim, Claims
@@ -54,7 +55,9 @@ class Job:
         queue_again: Any = signal.getsignal(again)
         came: list[int] = []
         outbox = Outbox(self.claims.reports(self.claim))
-        outbox.put(Began(JobEnvironment().job_id))
+        job = JobEnvironment()
+        outbox.put(Began(job.job_id))
+        environment.tell(job={"id": job.job_id, "log": str(job.paths.stderr)})
         if self._is_cut_short(outbox, again, came):
             if again not in came:
                 outbox.put(Stopped())
