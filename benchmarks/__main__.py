@@ -103,6 +103,10 @@ def planner(chosen: argparse.Namespace) -> Figures:
     return measured("planner", chosen.trials, chosen.workers, chosen.folder)
 
 
+def trials_per_hour(chosen: argparse.Namespace) -> Figures:
+    return measured("trials_per_hour", chosen.repeat)
+
+
 def sweep_throughput(chosen: argparse.Namespace) -> Figures:
     return measured("sweep_throughput", chosen.repeat, chosen.patience)
 
@@ -199,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     planning = command(planner, "the driver of a sweep of 100,000 trials of recorded durations", workers=64)
     planning.add_argument("--trials", type=int, nargs="+", default=[1000, 10_000, 100_000])
     planning.add_argument("--folder", default="/dev/shm", help="for 40 KB a trial; default: /dev/shm")
+    command(trials_per_hour, "the cost model held against sweeps of the pool and on Ray", repeat=3)
     throughput = command(sweep_throughput, "16 digits runs: the pool of two beside inline", repeat=3)
     fusing = command(fused, "fused sweeps beside a pool of two bare loops", repeat=7)
     fusing.add_argument("--workloads", nargs="+", default=["digits", "moons", "transformer", "images"])

@@ -20,6 +20,7 @@ from benchmarks import (
     settings,
     start,
     sweep_overhead,
+    trials_per_hour,
 )
 from benchmarks.ratios import words
 
@@ -112,6 +113,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "settings": _table("settings", settings.table),
     "profile": _table("profile", profile_step.table),
     "planner": _table("planner", planner.table),
+    "trials_per_hour": _table("trials_per_hour", trials_per_hour.table),
     "ray": _table("ray", sweep_overhead.table),
 }
 """What a page may have written into it."""
