@@ -216,11 +216,10 @@ class Experiment(Logbook):
         if self.has_stopped_early:
             return
         for event in fit(self.state, self.batches, self.spec):
-            asked = stop.signal
-            if self.ranks is not None:
-                asked = self._agreed(asked)
+            agreed = None if self.ranks is None else self._agreed(stop.signal)
             self.take(event)
             yield event
+            asked = stop.signal if self.ranks is None else agreed
             if asked is not None and self.state.step < self.state.total_steps:
                 self.interrupt()
                 raise Interrupted(asked, f"go on with `optrun resume {self.directory}{self._together}`")
