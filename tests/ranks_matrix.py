@@ -18,6 +18,7 @@ from torch import nn
 import optrun
 from optrun.errors import RunError
 from optrun.experiment import Experiment
+from optrun.experiment.launching import end
 from optrun.training.events import Stepped
 from optrun.training.ranks import Ranks, joined
 
@@ -109,3 +110,4 @@ def assert_differences_are_found(ranks: Ranks) -> None:
 
 if __name__ == "__main__":
     train_all(Path(sys.argv[1]))
+    end(0)

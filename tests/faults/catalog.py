@@ -33,7 +33,7 @@ def signalled(number: int, folder: Path) -> int:
 
 
 FAULTS = (
-    Fault(1, "kill -9 at a random instant, then resumed to the end", kills.killed, full=1000, few=100),
+    Fault(1, "kill -9 at a random instant, then resumed to the end", kills.killed, full=1000, few=50),
     Fault(2, "kill at every system call of a run", disks.killed_at_a_call, full=disks.CALLS, few=disks.CALLS),
     Fault(3, "kill -9 while 30 MB are saved, TMPDIR elsewhere", kills.killed_while_saving, full=500, few=25),
     Fault(4, "ENOSPC, EIO, EACCES at every system call", disks.failed_at_a_call, full=disks.FAILS, few=disks.CALLS + 1),
