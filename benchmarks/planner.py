@@ -25,8 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from optrun.config.sweep import load_sweep
 from optrun.config.writing import to_yaml
@@ -114,14 +113,6 @@ class _Recorder(Executor):
 
     jobs = neighbours = 1
     stopped = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to leave."""
 
     def run(self, work: Callable[[Any], Iterator[Any]], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         for parcel in tasks:

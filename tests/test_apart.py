@@ -6,8 +6,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from sweeping import BASE, metrics, statuses, write_sweep
@@ -35,14 +34,6 @@ class Here(Executor):
 
     def __init__(self, most: int | None = None) -> None:
         self.most = most
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to leave."""
 
     def run(self, work: Callable[[Any], Iterator[Any]], tasks: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
         for task in tasks:

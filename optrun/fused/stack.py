@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,11 @@ import optrun.fused.rules  # noqa: F401  # fills the table that `Stacked` looks 
 from optrun.fused.clipping import Bounds
 from optrun.fused.member import Member
 from optrun.fused.optimizers import FUSED, Run, branches, run_of
+from optrun.fused.row import Row, Stream, is_row
 from optrun.fused.standing import Standing
-from optrun.fused.streams import Streams, state_of, with_state
+from optrun.fused.streams import Streams, state_of
 from optrun.fused.tensor import CannotFuse, Stacked, leaf, physical, stacked
 from optrun.training.packing import Packing
-from optrun.training.randomness import Generators
 from optrun.training.state import State
 from optrun.training.stepping import Stepper
 from optrun.training.tapes import Tapes, can_be_recorded
@@ -129,7 +129,7 @@ class Stack:
         for row in self.present:
             member = self.members[row]
             member.random = member.state.generators.state_dict()
-            if isinstance(member.state.optimizer, _Row):
+            if isinstance(member.state.optimizer, Row):
                 member.state.optimizer = member.state.optimizer.own()
         return [self.members[row] for row in self.present]
 
@@ -212,7 +212,7 @@ class Stack:
         memories = [optimizer.state for optimizer in state.optimizer.optimizers]
         kept = [next((each[own[n]] for each in memories if own[n] in each), {}) for n in bundle.names]
         return {
-            key: bundle.packing.joined([each[key] for each in kept]) if _is_row(value) else value
+            key: bundle.packing.joined([each[key] for each in kept]) if is_row(value) else value
             for key, value in kept[0].items()
         }
 
@@ -224,63 +224,9 @@ class Stack:
             for name, weights, gradient in pieces:
                 own[name].data = weights
                 own[name].grad = gradient if member in self.one_by_one else None
-        member.state.generators = _Stream(member.random, self.streams, row)
+        member.state.generators = Stream(member.random, self.streams, row)
         if member not in self.one_by_one:
-            member.state.optimizer = _Row(member.state, self, row)
-
-
-class _Stream(Generators):
-    """A member's generators: those as they were, but torch's where its stream stands."""
-
-    def __init__(self, before: Mapping[str, Any], streams: Streams, row: int) -> None:
-        self.before, self.streams, self.row = before, streams, row
-
-    def state_dict(self) -> dict[str, Any]:
-        return with_state(self.before, self.streams.device, self.streams.state(self.row))
-
-
-class _Row(Stepper):
-    """A member's optimizer: its parameter groups are its own, what it remembers is in the stack."""
-
-    def __init__(self, state: State, stack: Stack, row: int) -> None:
-        own = state.optimizer
-        self._own = own
-        self.optimizers, self.parameters, self.scaler = own.optimizers, own.parameters, own.scaler
-        self.stack, self.row = stack, row
-        named = {parameter: name for name, parameter in state.model.named_parameters()}
-        self.names = [
-            [named[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-            for optimizer in own.optimizers
-        ]
-        for optimizer in self.optimizers:
-            optimizer.state.clear()
-        self.count_as_stepped()  # the stack steps before any schedule does
-
-    def own(self) -> Stepper:
-        """The member's own optimizer, with a copy of what the stack remembers."""
-        self._own.load_state_dict(copy.deepcopy(self.state_dict()))
-        return self._own
-
-    def state_dict(self) -> dict[str, Any]:
-        """As the member's own optimizers would have it, of the stack's memory."""
-        remembered = {}
-        for bundle in self.stack.bundles:
-            rows, run = next((rows, run) for rows, run in bundle.runs if self.row in rows)
-            state = run.state(self.row - rows.start)
-            cut = {key: bundle.pieces(value) for key, value in state.items() if _is_row(value)}
-            for number, name in enumerate(bundle.names):
-                own = {key: cut[key][number] if key in cut else value for key, value in state.items()}
-                if own:
-                    remembered[name] = own
-        states = [
-            {index: remembered[name] for index, name in enumerate(names) if name in remembered} for names in self.names
-        ]
-        packed = [optimizer.state_dict() for optimizer in self.optimizers]
-        return {"optimizers": [{**whole, "state": state} for whole, state in zip(packed, states)]}
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0
+            member.state.optimizer = Row(member.state, self, row)
 
 
 def _has_rule(stepper: Stepper) -> bool:

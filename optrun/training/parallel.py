@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def synchronized(model: nn.Module) -> nn.Module:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-class Parallel:
+class Parallel(ABC):
     """What `Replicas` and `Shards` have in common: a step's passes, and what they add up."""
 
     sharded = False
@@ -91,8 +92,9 @@ class Parallel:
         factor = shares / weights if weights else math.nan
         return summed(self.criterion)(outputs, targets) * (factor if share else 0.0)
 
+    @abstractmethod
     def _adding_up(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
-        raise NotImplementedError
+        """In which a backward pass adds up the gradients of all processes, if that is `wanted` of it."""
 
     def level(self, model: nn.Module) -> None:
         """Give every process the first one's buffers, which each has changed by its own examples (BatchNorm)."""

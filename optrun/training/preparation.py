@@ -75,20 +75,13 @@ def prepare_run(
                 feasibility.judge_data(spec, data)
             dtype = dtype_of(spec.precision)
             seed_everything(spec.seed)
-            with located(spec, "model"):
-                make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
-                model = sized(spec.model.name, make, data, to_train=to_train)
-                if not apart:
-                    feasibility.judge_model(spec, model, data)
             memory_format = getattr(torch, spec.memory_format)
-            model = model.to(device=None if is_weightless(model) else device, dtype=dtype)
-            if memory_format != torch.contiguous_format:
-                model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+            place = Placement(device, dtype, memory_format)
+            model = _model(spec, data, place, to_train=to_train, judged=not apart)
             with located(spec, "loss"):
                 criterion = losses.build(spec.loss.name, spec.loss.settings, data, device=device, dtype=dtype)
                 if not apart:
                     feasibility.judge_loss(spec, data, criterion, device, dtype)
-            place = Placement(device, dtype, memory_format)
             ready = placed(data, place, room(device))
             batches: Batches | Shares = _batches(spec, ready, criterion, place)
             if spec.threads == "auto":
@@ -126,6 +119,19 @@ def prepare_run(
 
             state.generators = RankGenerators(spec.seed, ranks)
     return spec, state, batches
+
+
+def _model(spec: Spec, data: Data, place: Placement, *, to_train: bool, judged: bool) -> torch.nn.Module:
+    """The model where it is to be; one without weights stays on the meta device."""
+    with located(spec, "model"):
+        make = functools.partial(models.find(spec.model.name).load(), data, **spec.model.settings)
+        model = sized(spec.model.name, make, data, to_train=to_train)
+        if judged:
+            feasibility.judge_model(spec, model, data)
+    model = model.to(device=None if is_weightless(model) else place.device, dtype=place.dtype)
+    if place.memory_format != torch.contiguous_format:
+        model = model.to(memory_format=place.memory_format)  # type: ignore[call-overload]
+    return model
 
 
 def _optimizer_and_schedule(

@@ -4,7 +4,7 @@ What one IEEE operation gives does not depend on where in a tensor an element st
 stack as for its members. A function that takes several operations (`exp`, `gelu`) does: torch computes the bulk of a
 tensor in blocks of vector registers and the rest element by element, and the two need not round alike, nor treat what
 is not a number alike (`relu6`). A stack then agrees with its members where their tensors consist of whole blocks,
-forwards and backwards; else each is asked alone.
+forwards and backwards; else each is asked alone. (On a GPU every element is computed in the same way.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optrun.fused.tensor import RULES, is_stacked, stacked
+from optrun.fused.tensor import RULES, is_stacked, physical, stacked
 
 __all__ = ["aligned"]
 
@@ -45,7 +45,7 @@ def _of_one(function: Any, always: bool) -> Callable[..., Any]:
     def apply(x: Tensor, *arguments: Any, **settings: Any) -> Any:
         if any(isinstance(value, Tensor) for value in (*arguments, *settings.values())):
             return NotImplemented
-        if not always and not consists_of_blocks(x):
+        if not (always or physical(x).is_cuda or consists_of_blocks(x)):
             return NotImplemented
         in_place = settings.get("inplace") or (function in (F.relu, F.relu6) and True in arguments)
         result = function(x, *arguments, **settings)

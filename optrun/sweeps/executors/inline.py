@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from optrun.signals import StopRequest
-from optrun.sweeps.executors.interface import Lost, attempt
+from optrun.sweeps.executors.interface import Executor, Lost, attempt
 
 __all__ = ["Inline"]
 
@@ -17,24 +16,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Inline:
-    """An executor (see `Executor`) without processes: nothing is pickled, and nothing but this process can die.
+class Inline(Executor):
+    """An executor without processes: nothing is pickled, and nothing but this process can die.
 
     The work shares the process's state, such as the random generators; what it prints goes to stderr. KeyboardInterrupt
     leaves `run` as it is; `(None, None)` is never yielded.
     """
 
-    def __init__(self) -> None:
-        self.jobs = self.neighbours = 1
-        self.stopped: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    jobs = neighbours = 1
+    stopped: int | None = None
 
     def run(
         self, work: Callable[[T], Iterator[R]], tasks: Sequence[T]

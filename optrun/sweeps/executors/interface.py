@@ -56,11 +56,14 @@ class Executor(Protocol):
         """The signal that asked everything to stop. From then on `run` begins no task."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        """End what was begun; there is nothing of the kind unless an executor says otherwise."""
+        return
 
     def run(
         self, work: Callable[[T], Iterator[R]], tasks: Sequence[T]
